@@ -1,0 +1,265 @@
+//! Objects as the cache keeps them: the JSON a guest will read, and the few facts looked up without parsing it again.
+//! Knows nothing of requests.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+
+use crate::ResourceKey;
+
+/// One object of the API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// Its JSON, without `metadata.managedFields` (which is often larger than the rest).
+    pub bytes: Bytes,
+    /// `metadata.resourceVersion`; 0 where the server's is not a number.
+    pub version: u64,
+    /// `metadata.namespace`; `None` for a cluster-scoped object.
+    pub namespace: Option<Arc<str>>,
+    /// `metadata.name`.
+    pub name: Arc<str>,
+    /// `metadata.uid`; empty where the server gives none.
+    pub uid: Box<str>,
+    /// `metadata.labels`.
+    pub labels: Labels,
+    /// Whether `metadata.deletionTimestamp` is set.
+    pub deletion: bool,
+}
+
+impl Object {
+    /// Takes an object out of parsed JSON. `default_kind` gives `apiVersion` and `kind` to items of a list, which carry neither.
+    ///
+    /// # Errors
+    /// When it is no JSON object with `metadata.name`.
+    pub fn from_value(mut value: Value, default_kind: Option<&ResourceKey>) -> Result<Self, MalformedObject> {
+        let root = value.as_object_mut().ok_or(MalformedObject::NotAnObject)?;
+        if let Some(resource) = default_kind {
+            root.entry("apiVersion").or_insert_with(|| Value::String(resource.api_version()));
+            root.entry("kind").or_insert_with(|| Value::String(resource.kind.clone()));
+        }
+        let metadata = root.get_mut("metadata").and_then(Value::as_object_mut).ok_or(MalformedObject::NoMetadata)?;
+        metadata.remove("managedFields");
+        let text = |field: &str| metadata.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let name = Arc::from(text("name").ok_or(MalformedObject::NoName)?);
+        let namespace = text("namespace").map(Arc::from);
+        let uid = Box::from(text("uid").unwrap_or_default());
+        let version = text("resourceVersion").and_then(|version| version.parse().ok()).unwrap_or(0);
+        let deletion = text("deletionTimestamp").is_some();
+        let labels = Labels::from_value(metadata.get("labels"));
+        // A boxed slice has no spare capacity, which a cache of many thousand objects would pay for.
+        let bytes = Bytes::from(serde_json::to_vec(&value).map_err(MalformedObject::Json)?.into_boxed_slice());
+        Ok(Self { bytes, version, namespace, name, uid, labels, deletion })
+    }
+
+    /// Parses one object.
+    ///
+    /// # Errors
+    /// As [`Self::from_value`], or when it is no JSON.
+    pub fn parse(json: &[u8]) -> Result<Self, MalformedObject> {
+        Self::from_value(serde_json::from_slice(json).map_err(MalformedObject::Json)?, None)
+    }
+
+    /// Its JSON as text.
+    #[must_use]
+    pub fn json(&self) -> &str {
+        // What serde_json writes is UTF-8; nothing else fills `bytes` in this room.
+        std::str::from_utf8(&self.bytes).unwrap_or_default()
+    }
+
+    /// The namespace, empty for a cluster-scoped object: how the cache's index spells it.
+    pub(crate) fn namespace_or_empty(&self) -> &str {
+        self.namespace.as_deref().unwrap_or_default()
+    }
+}
+
+/// An object's labels, sorted by key. Small: most objects have fewer than ten.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Labels(Box<[(Box<str>, Box<str>)]>);
+
+impl Labels {
+    /// The value of `key`.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        let at = self.0.binary_search_by(|(known, _)| known.as_ref().cmp(key)).ok()?;
+        self.0.get(at).map(|(_, value)| value.as_ref())
+    }
+
+    /// All of them, by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (key.as_ref(), value.as_ref()))
+    }
+
+    fn from_value(value: Option<&Value>) -> Self {
+        let Some(map) = value.and_then(Value::as_object) else { return Self::default() };
+        map.iter().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?))).collect()
+    }
+}
+
+impl<'a> FromIterator<(&'a str, &'a str)> for Labels {
+    fn from_iter<I: IntoIterator<Item = (&'a str, &'a str)>>(labels: I) -> Self {
+        let mut labels: Vec<_> = labels.into_iter().map(|(key, value)| (Box::from(key), Box::from(value))).collect();
+        labels.sort();
+        Self(labels.into_boxed_slice())
+    }
+}
+
+/// Something the server sent that is no object of the API.
+#[derive(Debug, thiserror::Error)]
+pub enum MalformedObject {
+    /// Not JSON.
+    #[error("the server sent something that is not JSON")]
+    Json(#[source] serde_json::Error),
+    /// JSON, but not an object.
+    #[error("the server sent JSON that is not an object")]
+    NotAnObject,
+    /// No `metadata`.
+    #[error("the server sent an object without metadata")]
+    NoMetadata,
+    /// No `metadata.name`.
+    #[error("the server sent an object without metadata.name")]
+    NoName,
+}
+
+/// `metadata` of a list (`ListMeta` in `meta/v1`).
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct ListMetadata {
+    pub(crate) resource_version: Option<String>,
+    #[serde(rename = "continue")]
+    pub(crate) continue_token: Option<String>,
+    pub(crate) remaining_item_count: Option<u64>,
+}
+
+/// One page of a list.
+#[derive(Debug, Default)]
+pub(crate) struct ListPage {
+    pub(crate) metadata: ListMetadata,
+    pub(crate) items: Vec<Object>,
+}
+
+impl ListPage {
+    /// Parses a page item by item: only one is ever held as a tree, since a tree takes ten times the room of its text.
+    pub(crate) fn parse(json: &[u8], resource: &ResourceKey) -> Result<Self, MalformedObject> {
+        let mut deserializer = serde_json::Deserializer::from_slice(json);
+        PageSeed { resource }.deserialize(&mut deserializer).map_err(MalformedObject::Json)
+    }
+}
+
+struct PageSeed<'a> {
+    resource: &'a ResourceKey,
+}
+
+impl<'de> DeserializeSeed<'de> for PageSeed<'_> {
+    type Value = ListPage;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<ListPage, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for PageSeed<'_> {
+    type Value = ListPage;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of the Kubernetes API")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ListPage, A::Error> {
+        let mut page = ListPage::default();
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "metadata" => page.metadata = map.next_value()?,
+                "items" => page.items = map.next_value_seed(ItemsSeed { resource: self.resource })?,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(page)
+    }
+}
+
+struct ItemsSeed<'a> {
+    resource: &'a ResourceKey,
+}
+
+impl<'de> DeserializeSeed<'de> for ItemsSeed<'_> {
+    type Value = Vec<Object>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<Object>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ItemsSeed<'_> {
+    type Value = Vec<Object>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the items of a list, or null")
+    }
+
+    // Go writes an empty slice that was never made as null.
+    fn visit_unit<E>(self) -> Result<Vec<Object>, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<Object>, A::Error> {
+        let mut objects = Vec::new();
+        while let Some(value) = items.next_element::<Value>()? {
+            objects.push(Object::from_value(value, Some(self.resource)).map_err(serde::de::Error::custom)?);
+        }
+        Ok(objects)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::resource::tests::config_maps;
+
+    #[test]
+    fn the_cache_keeps_the_object_but_not_its_managed_fields() {
+        let object = Object::from_value(
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"k": "v"}, "metadata": {
+                "name": "a", "namespace": "ns", "uid": "u", "resourceVersion": "7", "deletionTimestamp": "2026-01-01T00:00:00Z",
+                "labels": {"z": "1", "a": "2"}, "managedFields": [{"manager": "kubectl"}]}}),
+            None,
+        )
+        .unwrap();
+        assert_eq!((object.version, &*object.name, object.namespace.as_deref()), (7, "a", Some("ns")));
+        assert!(object.deletion);
+        assert_eq!(object.labels.get("a"), Some("2"));
+        assert_eq!(object.labels.get("b"), None);
+        assert!(!object.json().contains("managedFields"));
+        assert_eq!(serde_json::from_slice::<Value>(&object.bytes).unwrap()["data"]["k"], "v");
+    }
+
+    #[test]
+    fn items_of_a_list_get_the_kind_the_server_leaves_out() {
+        let json = json!({"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {"resourceVersion": "9", "continue": "c"},
+            "items": [{"metadata": {"name": "a", "namespace": "ns", "resourceVersion": "3"}}]});
+        let page = ListPage::parse(json.to_string().as_bytes(), &config_maps()).unwrap();
+        assert_eq!(page.metadata.continue_token.as_deref(), Some("c"));
+        let item: Value = serde_json::from_slice(&page.items[0].bytes).unwrap();
+        assert_eq!((item["kind"].as_str(), item["apiVersion"].as_str()), (Some("ConfigMap"), Some("v1")));
+    }
+
+    #[test]
+    fn a_list_whose_items_are_null_is_empty() {
+        let page = ListPage::parse(br#"{"metadata":{"resourceVersion":"9"},"items":null}"#, &config_maps()).unwrap();
+        assert!(page.items.is_empty());
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        assert!(matches!(Object::parse(b"nonsense"), Err(MalformedObject::Json(_))));
+        assert!(matches!(Object::parse(b"[]"), Err(MalformedObject::NotAnObject)));
+        assert!(matches!(Object::parse(b"{}"), Err(MalformedObject::NoMetadata)));
+        assert!(matches!(Object::parse(br#"{"metadata":{}}"#), Err(MalformedObject::NoName)));
+    }
+}

@@ -1,0 +1,111 @@
+//! A standby's claim on the lock (rules 3 and 10): when it is made, and what is written. What is known of the lock is in
+//! `news`.
+
+use std::time::Duration;
+
+use super::Elector;
+use super::messages::{Write, WriteKind};
+use super::news::{Known, Way};
+use super::terms::Mark;
+use super::writes::{Purpose, acquiring, unheld};
+use crate::{FirstCreate, Instant};
+
+/// Over how long standbys spread their first try at a released lock.
+pub(crate) const SPREAD: Duration = Duration::from_millis(30);
+
+/// The least time between two yields a policy asks for.
+const YIELD_PAUSE: Duration = Duration::from_secs(60);
+
+/// What delays a claim besides the lock itself. Readings are the boot clock's.
+#[derive(Debug, Default)]
+pub(crate) struct Campaign {
+    /// After a try that failed.
+    pub(crate) not_before: Duration,
+    /// After a yield: one lease duration for the others.
+    pub(crate) out_until: Duration,
+    /// The policy's last wait: when it was said, and how long.
+    waiting: Option<(Duration, Duration)>,
+    yielded: Option<Duration>,
+}
+
+impl Campaign {
+    pub(crate) fn wait(&mut self, now: Instant, pause: Duration) {
+        self.waiting = Some((now.boot, pause));
+    }
+
+    pub(crate) fn wait_no_more(&mut self) {
+        self.waiting = None;
+    }
+
+    /// Whether a policy may yield now; notes that it does.
+    pub(crate) fn may_yield(&mut self, now: Instant) -> bool {
+        let may = self.yielded.is_none_or(|last| now.boot >= last.saturating_add(YIELD_PAUSE));
+        if may {
+            self.yielded = Some(now.boot);
+        }
+        may
+    }
+
+    /// When a lock free from `free_at` on is claimed: as the policy says, but never later than policy-wait-max (two lease
+    /// durations) after it became free.
+    fn claim_at(&self, free_at: Duration, lease: Duration) -> Duration {
+        let Some((said, pause)) = self.waiting else { return free_at };
+        said.max(free_at).saturating_add(pause).min(free_at.saturating_add(lease * 2))
+    }
+}
+
+impl Elector {
+    /// The boot reading of the next claim, as things stand.
+    pub(super) fn next_claim_at(&self) -> Option<Duration> {
+        if self.shutdown_by.is_some() {
+            return None;
+        }
+        let at = match self.news.known() {
+            Known::Nothing => return None,
+            // The unheld record only starts the count: nothing to delay but a try that failed.
+            Known::Absent(absence) => return Some(absence.since.boot.max(self.campaign.not_before)),
+            Known::Present(state) => {
+                let free_at = self.news.free_at()?;
+                match state.way {
+                    Way::Own => free_at,
+                    Way::Released { .. } | Way::Expiry => self.campaign.claim_at(free_at, self.settings.timing.lease()),
+                }
+            }
+        };
+        Some(at.max(self.campaign.not_before).max(self.campaign.out_until))
+    }
+
+    /// Whether a lock that does not exist is created held: only where nobody was ever seen to have one.
+    pub(super) fn creates_at_once(&self) -> bool {
+        self.settings.first_create == FirstCreate::Immediate && !self.news.ever_present()
+    }
+
+    /// The write that claims the lock, when it is time.
+    pub(super) fn poll_campaign(&mut self, now: Instant) -> Option<Write> {
+        if self.next_claim_at().is_none_or(|at| now.boot < at) {
+            return None;
+        }
+        let timeout = self.settings.timing.attempt_timeout();
+        let base = self.news.state().map(|state| state.seen.clone());
+        if base.is_none() && !self.creates_at_once() {
+            let record = unheld(now, &self.settings, self.floors.next(now, true), self.identity.as_str());
+            return Some(self.writes.send(now, Purpose::Unheld, WriteKind::Create, record, timeout));
+        }
+        let fresh = base.as_ref().is_none_or(|seen| !Mark::is_of_its_last_holder(&seen.record));
+        let Some(term) = self.floors.next(now, fresh) else {
+            self.campaign.not_before = now.boot.saturating_add(self.settings.timing.lease());
+            self.warn(
+                now,
+                "last-term",
+                "the lock carries the last term there is; remove its annotation tenure.dev/term and restart all replicas"
+                    .to_owned(),
+            );
+            return None;
+        };
+        self.floors.note_sent(term);
+        let record =
+            acquiring(now, &self.settings, base.as_ref().map(|seen| &seen.record), term, self.identity.as_str());
+        let kind = base.map_or(WriteKind::Create, |seen| WriteKind::Replace { uid: seen.uid, version: seen.version });
+        Some(self.writes.send(now, Purpose::Acquire { term }, kind, record, timeout))
+    }
+}

@@ -1,0 +1,25 @@
+//! The election's driver: runs one [`tenure_election::Elector`] against a real Lease, on a thread of its own.
+//!
+//! Owns the watch on the lock, the clocks and timers, the requests that read and write the Lease, the events and log
+//! lines that people read, and the abort when a sandbox does not let go. Decides nothing: what to write, when to lead and
+//! when to stop come from the elector. Never sees plugins, the sandbox or the object cache; it tells them through
+//! [`Leadership`] and the `sever` hook.
+
+mod announce;
+mod api;
+mod clock;
+mod config;
+mod countdown;
+mod driver;
+mod events;
+mod leadership;
+mod object;
+mod start;
+mod term;
+mod timers;
+mod watch;
+
+pub use clock::BootClock;
+pub use config::{ElectionConfig, Lock, OnLoss, PodRef};
+pub use leadership::{Leadership, RenewalHealth, RenewalOverdue};
+pub use start::{Election, ElectionFailure, ElectionHandle, StartError, start};

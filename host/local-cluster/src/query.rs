@@ -1,0 +1,125 @@
+//! A request's query parameters, and the options of a write among them.
+//!
+//! Checks what apimachinery's validation of CreateOptions, UpdateOptions and PatchOptions checks; everything else passes.
+
+use crate::status::{FieldError, Refusal, Result};
+
+/// Longest field manager (metav1 `FieldManagerMaxLength`).
+const FIELD_MANAGER_CHARACTERS_MAX: usize = 128;
+
+/// Decoded query parameters in their order.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Query(Vec<(String, String)>);
+
+impl Query {
+    pub(crate) fn parse(raw: &str) -> Self {
+        Self(form_urlencoded::parse(raw.as_bytes()).into_owned().collect())
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn text(&self, name: &str) -> &str {
+        self.get(name).unwrap_or_default()
+    }
+
+    /// Go's reading of a boolean parameter: present without a value is true.
+    pub(crate) fn flag(&self, name: &str) -> Result<bool> {
+        match self.get(name) {
+            None => Ok(false),
+            Some("" | "1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
+            Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
+            Some(other) => Err(Refusal::bad_request(format!(
+                "strconv.ParseBool: parsing {other:?}: invalid syntax"
+            ))),
+        }
+    }
+
+    pub(crate) fn number(&self, name: &str) -> Result<Option<i64>> {
+        match self.get(name) {
+            None | Some("") => Ok(None),
+            Some(text) => text.parse().map(Some).map_err(|_| {
+                Refusal::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
+            }),
+        }
+    }
+}
+
+/// What to do about fields a kind does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FieldValidation {
+    Ignore,
+    Warn,
+    Strict,
+}
+
+/// The parameters every write takes.
+#[derive(Debug, Clone)]
+pub(crate) struct WriteOptions {
+    pub(crate) dry_run: bool,
+    pub(crate) validation: FieldValidation,
+    /// As given; empty leaves it to the user agent.
+    pub(crate) field_manager: String,
+}
+
+impl WriteOptions {
+    /// `kind` names the options in messages: `CreateOptions`, `UpdateOptions`, `PatchOptions`.
+    pub(crate) fn parse(query: &Query, kind: &str) -> Result<Self> {
+        let mut errors = Vec::new();
+        let dry_run = match query.get("dryRun") {
+            None | Some("") => false,
+            Some("All") => true,
+            Some(other) => {
+                errors.push(FieldError::not_supported("dryRun", other, &["All"]));
+                false
+            }
+        };
+        let validation = match query.text("fieldValidation") {
+            "" | "Warn" => FieldValidation::Warn,
+            "Ignore" => FieldValidation::Ignore,
+            "Strict" => FieldValidation::Strict,
+            other => {
+                errors.push(FieldError::not_supported("fieldValidation", other, &["", "Ignore", "Warn", "Strict"]));
+                FieldValidation::Warn
+            }
+        };
+        let field_manager = query.text("fieldManager").to_owned();
+        if field_manager.chars().count() > FIELD_MANAGER_CHARACTERS_MAX {
+            errors.push(FieldError::too_long("fieldManager", FIELD_MANAGER_CHARACTERS_MAX));
+        }
+        if field_manager.chars().any(char::is_control) {
+            errors.push(FieldError::invalid_text("fieldManager", &field_manager, "should only contain printable characters"));
+        }
+        if errors.is_empty() {
+            Ok(Self { dry_run, validation, field_manager })
+        } else {
+            Err(Refusal::invalid(kind, "meta.k8s.io", "", &errors))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_that_mean_nothing_are_refused_by_name() {
+        for (query, field) in [
+            ("dryRun=Some", "dryRun"),
+            ("fieldValidation=strict", "fieldValidation"),
+            ("fieldManager=a%0Ab", "fieldManager"),
+        ] {
+            let refusal = WriteOptions::parse(&Query::parse(query), "CreateOptions").unwrap_err();
+            assert_eq!(refusal.code, 422, "{query}");
+            assert!(refusal.message.starts_with("CreateOptions.meta.k8s.io \"\" is invalid: "), "{}", refusal.message);
+            assert!(refusal.message.contains(field), "{}", refusal.message);
+        }
+    }
+
+    #[test]
+    fn unknown_fields_are_warned_about_unless_told_otherwise() {
+        let options = WriteOptions::parse(&Query::default(), "CreateOptions").unwrap();
+        assert_eq!(options.validation, FieldValidation::Warn);
+    }
+}

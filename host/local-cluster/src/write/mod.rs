@@ -1,0 +1,153 @@
+//! Writes: each verb computes the next object from a snapshot and commits it if the snapshot still holds.
+//!
+//! Shared here: who writes, what is answered, and how a rejected commit is told. The verbs are the modules below.
+
+mod create;
+mod delete;
+mod namespaces;
+mod patch;
+mod update;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+pub(crate) use self::delete::DeleteOptions;
+pub(crate) use self::namespaces::{delete_content, delete_content_later, finish_deletion, make_initial};
+pub(crate) use self::patch::PatchFormat;
+use crate::body::Checked;
+use crate::metadata;
+use crate::object::{Key, Object};
+use crate::query::WriteOptions;
+use crate::resource::Resource;
+use crate::status::{Refusal, Result};
+use crate::store::{Commit, Expected, Origin, Rejected, Store};
+
+/// What a write is answered with.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) code: u16,
+    pub(crate) content: Content,
+    /// For `Warning` headers.
+    pub(crate) warnings: Vec<String>,
+    /// Whether the store changed (and so the audit already has its entry).
+    pub(crate) committed: bool,
+}
+
+/// The body of an answer to a write.
+#[derive(Debug)]
+pub(crate) enum Content {
+    Object(Arc<Object>),
+    Status(Value),
+}
+
+/// One write on its way.
+#[derive(Debug)]
+pub(crate) struct Writer<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) resource: &'static Resource,
+    /// Namespace in the path, empty for kinds without one.
+    pub(crate) namespace: &'a str,
+    pub(crate) subresource: Option<&'a str>,
+    pub(crate) options: WriteOptions,
+    pub(crate) origin: Origin,
+    pub(crate) now: Timestamp,
+}
+
+/// The object a write was computed from, parsed once.
+struct Existing {
+    object: Arc<Object>,
+    value: Value,
+}
+
+/// What became of a commit.
+enum Committed {
+    Stored(Arc<Object>),
+    /// Somebody else was first: compute again.
+    Moved,
+}
+
+impl Writer<'_> {
+    fn key(&self, name: &str) -> Key {
+        Key::new(self.namespace, name)
+    }
+
+    fn existing(&self, key: &Key) -> Option<Existing> {
+        let object = self.store.get(self.resource.collection, key)?;
+        Some(Existing { value: object.value(), object })
+    }
+
+    /// Times as `metav1.Time` has them: whole seconds, UTC.
+    fn now_text(&self) -> String {
+        time_text(self.now)
+    }
+
+    /// The path's namespace and the object's must agree; an object may leave it out.
+    fn adopt_namespace(&self, value: &mut Value, mismatch: impl FnOnce(&str) -> Refusal) -> Result<()> {
+        let given = metadata::of(value).namespace().to_owned();
+        if self.namespace.is_empty() {
+            metadata::of_mut(value).remove("namespace");
+            return Ok(());
+        }
+        if !given.is_empty() && given != self.namespace {
+            return Err(mismatch(&given));
+        }
+        metadata::of_mut(value).insert("namespace".to_owned(), self.namespace.into());
+        Ok(())
+    }
+
+    fn commit(&self, key: &Key, expected: Expected, next: Option<Value>, code: u16) -> Result<Committed> {
+        let collection = self.resource.collection;
+        let commit = Commit { collection, key, expected, next, origin: &self.origin, code };
+        match self.store.commit(commit) {
+            Ok(object) => Ok(Committed::Stored(object)),
+            Err(Rejected::Moved | Rejected::NamespaceNotEmpty) => Ok(Committed::Moved),
+            Err(Rejected::NamespaceMissing) => Err(self.namespace_missing()),
+            Err(Rejected::NamespaceTerminating) => Err(self.namespace_terminating(&key.name)),
+            Err(Rejected::NotPersisted(error)) => {
+                Err(Refusal::internal(format!("Internal error occurred: the object could not be written to disk: {error}")))
+            }
+        }
+    }
+
+    fn namespace_missing(&self) -> Refusal {
+        Refusal::not_found(crate::resource::Collection::Namespaces.resource(), self.namespace)
+    }
+
+    fn namespace_terminating(&self, name: &str) -> Refusal {
+        let namespace = self.namespace;
+        let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+        let mut refusal = Refusal::forbidden(self.resource, name, &why);
+        if let Some(details) = &mut refusal.details {
+            details["causes"] = json!([{
+                "reason": "NamespaceTerminating",
+                "message": format!("namespace {namespace} is being terminated"),
+                "field": "metadata.namespace",
+            }]);
+        }
+        refusal
+    }
+
+    /// An answer that carries an object which was not stored: a dry run, or a write without effect.
+    fn unstored(&self, code: u16, value: Value, version: u64, warnings: Vec<String>) -> Answer {
+        let object = Arc::new(Object::new(self.resource.collection, value, version));
+        Answer { code, content: Content::Object(object), warnings, committed: false }
+    }
+
+    fn stored(code: u16, object: Arc<Object>, warnings: Vec<String>) -> Answer {
+        Answer { code, content: Content::Object(object), warnings, committed: true }
+    }
+
+    /// The whole JSON of an existing object as this resource's clients see it, for patches to work on.
+    fn native(&self, existing: &Existing) -> Value {
+        serde_json::from_slice(&existing.object.native(self.resource)).unwrap_or_default()
+    }
+}
+
+pub(crate) fn time_text(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Writes the object's checks agree on: an object in its stored form with the request's warnings.
+type Prepared = Checked;

@@ -1,0 +1,168 @@
+//! What wasmtime generates from the contract, and the conversions to and from [`crate::contract`]. Nothing here decides.
+
+use crate::contract;
+
+wasmtime::component::bindgen!({
+    path: "../../plugin-sdk/wit",
+    world: "reconciler",
+    imports: {
+        "tenure:plugin/kubernetes-read": async,
+        "tenure:plugin/kubernetes-write": async,
+        "tenure:plugin/leadership.wait": async,
+    },
+    exports: { default: async },
+});
+
+use tenure::plugin::{kubernetes_read, kubernetes_write, log, reconcile_types, types};
+
+impl From<contract::Error> for types::Error {
+    fn from(error: contract::Error) -> Self {
+        let contract::Error { reason, message, status, retry_after_ms } = error;
+        Self { reason, message, status, retry_after_ms }
+    }
+}
+
+impl From<types::Error> for contract::Error {
+    fn from(error: types::Error) -> Self {
+        let types::Error { reason, message, status, retry_after_ms } = error;
+        Self { reason, message, status, retry_after_ms }
+    }
+}
+
+impl From<types::Kind> for contract::Kind {
+    fn from(kind: types::Kind) -> Self {
+        let types::Kind { api_version, kind } = kind;
+        Self { api_version, kind }
+    }
+}
+
+impl From<types::ObjectRef> for contract::ObjectRef {
+    fn from(object: types::ObjectRef) -> Self {
+        let types::ObjectRef { kind, namespace, name } = object;
+        Self { kind: kind.into(), namespace, name }
+    }
+}
+
+impl From<contract::ObjectRef> for types::ObjectRef {
+    fn from(object: contract::ObjectRef) -> Self {
+        let contract::ObjectRef { kind: contract::Kind { api_version, kind }, namespace, name } = object;
+        Self { kind: types::Kind { api_version, kind }, namespace, name }
+    }
+}
+
+impl From<kubernetes_read::GetOptions> for contract::GetOptions {
+    fn from(options: kubernetes_read::GetOptions) -> Self {
+        let kubernetes_read::GetOptions { live, metadata_only, subresource, extra } = options;
+        Self { live, metadata_only, subresource, extra }
+    }
+}
+
+impl From<kubernetes_read::ListOptions> for contract::ListOptions {
+    fn from(options: kubernetes_read::ListOptions) -> Self {
+        let kubernetes_read::ListOptions {
+            namespace,
+            label_selector,
+            field_selector,
+            limit,
+            continue_token,
+            live,
+            metadata_only,
+            extra,
+        } = options;
+        Self { namespace, label_selector, field_selector, limit, continue_token, live, metadata_only, extra }
+    }
+}
+
+impl From<contract::Page> for kubernetes_read::Page {
+    fn from(page: contract::Page) -> Self {
+        let contract::Page { items, continue_token, resource_version, remaining } = page;
+        Self { items, continue_token, resource_version, remaining }
+    }
+}
+
+impl From<kubernetes_write::PatchType> for contract::PatchType {
+    fn from(patch_type: kubernetes_write::PatchType) -> Self {
+        match patch_type {
+            kubernetes_write::PatchType::Json => Self::Json,
+            kubernetes_write::PatchType::Merge => Self::Merge,
+        }
+    }
+}
+
+impl From<kubernetes_write::WriteOptions> for contract::WriteOptions {
+    fn from(options: kubernetes_write::WriteOptions) -> Self {
+        let kubernetes_write::WriteOptions { subresource, dry_run, field_validation, extra } = options;
+        Self { subresource, dry_run, field_validation, extra }
+    }
+}
+
+impl From<kubernetes_write::Propagation> for contract::Propagation {
+    fn from(propagation: kubernetes_write::Propagation) -> Self {
+        match propagation {
+            kubernetes_write::Propagation::Background => Self::Background,
+            kubernetes_write::Propagation::Foreground => Self::Foreground,
+            kubernetes_write::Propagation::Orphan => Self::Orphan,
+        }
+    }
+}
+
+impl From<kubernetes_write::DeleteOptions> for contract::DeleteOptions {
+    fn from(options: kubernetes_write::DeleteOptions) -> Self {
+        let kubernetes_write::DeleteOptions {
+            uid,
+            resource_version,
+            propagation,
+            grace_period_seconds,
+            dry_run,
+            extra,
+        } = options;
+        Self { uid, resource_version, propagation: propagation.map(Into::into), grace_period_seconds, dry_run, extra }
+    }
+}
+
+impl From<kubernetes_write::EventType> for contract::EventType {
+    fn from(event_type: kubernetes_write::EventType) -> Self {
+        match event_type {
+            kubernetes_write::EventType::Normal => Self::Normal,
+            kubernetes_write::EventType::Warning => Self::Warning,
+        }
+    }
+}
+
+impl From<log::Level> for contract::Level {
+    fn from(level: log::Level) -> Self {
+        match level {
+            log::Level::Trace => Self::Trace,
+            log::Level::Debug => Self::Debug,
+            log::Level::Info => Self::Info,
+            log::Level::Warn => Self::Warn,
+            log::Level::Error => Self::Error,
+        }
+    }
+}
+
+impl From<contract::Cause> for reconcile_types::Cause {
+    fn from(cause: contract::Cause) -> Self {
+        match cause {
+            contract::Cause::Changed => Self::Changed,
+            contract::Cause::Deleted => Self::Deleted,
+            contract::Cause::Scheduled => Self::Scheduled,
+            contract::Cause::Retried(failures) => Self::Retried(failures),
+            contract::Cause::TermStarted => Self::TermStarted,
+        }
+    }
+}
+
+impl From<contract::Request> for reconcile_types::Request {
+    fn from(request: contract::Request) -> Self {
+        let contract::Request { cause, object, body, extra } = request;
+        Self { cause: cause.into(), object: object.into(), body, extra }
+    }
+}
+
+impl From<reconcile_types::Outcome> for contract::Outcome {
+    fn from(outcome: reconcile_types::Outcome) -> Self {
+        let reconcile_types::Outcome { requeue_after_ms, extra } = outcome;
+        Self { requeue_after_ms, extra }
+    }
+}

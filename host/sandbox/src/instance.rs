@@ -1,0 +1,191 @@
+//! A running plugin: one store, one call at a time. Ends calls on time and on the kill switch, and says how a call ended.
+//! Knows no queue and no term.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::OwnedSemaphorePermit;
+use wasmtime::{Store, UpdateDeadline};
+
+use crate::bindings::Reconciler;
+use crate::contract::{Error, Outcome, Request};
+use crate::diagnosis::{Diagnosis, KillTrap, diagnose};
+use crate::errors::{CallError, InstantiateError};
+use crate::guest::GuestState;
+use crate::kill::KillSwitch;
+use crate::limits::InstanceLimits;
+use crate::loaded::Loaded;
+use crate::port::Host;
+use crate::weigh::Weigh;
+
+/// What a host call may bring beside what fits into the guest's memory once.
+const TRANSFER_BYTES_SLACK: u64 = 1 << 20;
+
+/// One instance of a plugin. Dropping it frees its memory.
+pub struct Instance {
+    store: Store<GuestState>,
+    reconciler: Reconciler,
+    kill: KillSwitch,
+    /// Why it can take no further call.
+    spent: Option<&'static str>,
+    // Declared after the store: the store goes first, then the room it took, then the code it ran.
+    _room: OwnedSemaphorePermit,
+    plugin: Arc<Loaded>,
+}
+
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Instance")
+            .field("plugin", &self.plugin.digest())
+            .field("memory_bytes", &self.memory_bytes())
+            .field("spent", &self.spent)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a call ended that brought no answer.
+enum Ended {
+    Killed,
+    Late,
+    Trapped(wasmtime::Error),
+}
+
+impl Instance {
+    pub(crate) async fn start(
+        plugin: Arc<Loaded>,
+        host: Arc<dyn Host>,
+        mut limits: InstanceLimits,
+        kill: KillSwitch,
+    ) -> Result<Self, InstantiateError> {
+        let settings = &plugin.shared.settings;
+        let instances_max = settings.instances_max;
+        let room = Arc::clone(&plugin.shared.room)
+            .try_acquire_owned()
+            .map_err(|_| InstantiateError::TooMany { instances_max })?;
+        limits.memory_bytes_max = limits.memory_bytes_max.min(settings.memory_bytes_max);
+        let after = limits.instantiate_timeout;
+        let mut store = store(&plugin, GuestState::new(host, kill.clone(), &limits), kill.clone());
+        let running = plugin.shared.ticker.running();
+        let started = tokio::select! {
+            biased;
+            () = kill.thrown() => Err(Ended::Killed),
+            started = plugin.ready.instantiate_async(&mut store) => started.map_err(Ended::Trapped),
+            () = tokio::time::sleep(after) => Err(Ended::Late),
+        };
+        drop(running);
+        store.data_mut().end_call();
+        match started {
+            Ok(reconciler) => Ok(Self { store, reconciler, kill, spent: None, _room: room, plugin }),
+            Err(Ended::Killed) => Err(InstantiateError::Killed),
+            Err(Ended::Late) => Err(InstantiateError::Timeout { after }),
+            Err(Ended::Trapped(error)) => Err(match diagnose(&error, &store.data().budget) {
+                Diagnosis::Killed => InstantiateError::Killed,
+                Diagnosis::Memory { asked_bytes, limit_bytes } => InstantiateError::Memory { asked_bytes, limit_bytes },
+                Diagnosis::Trap { message, backtrace } => InstantiateError::Trap { message, backtrace },
+            }),
+        }
+    }
+
+    /// Calls the plugin once. `timeout` is wall time, host calls included. Other tasks of the same runtime go on meanwhile,
+    /// also when the plugin only computes. If the returned future is dropped, the call is cut off and the instance is spent.
+    ///
+    /// # Errors
+    /// The plugin's own error, or how it broke off; see [`CallError::discards_instance`].
+    pub async fn reconcile(&mut self, request: Request, timeout: Duration) -> Result<Outcome, CallError> {
+        if let Some(why) = self.spent {
+            let message = format!("this instance takes no more calls: {why}; drop it and start another");
+            return Err(CallError::Trap { message, backtrace: Vec::new() });
+        }
+        self.spent = Some("a call was cut off from outside");
+        let result = self.call(request, timeout).await;
+        self.spent = match &result {
+            Ok(_) | Err(CallError::Guest(_)) => None,
+            Err(CallError::Trap { .. }) => Some("it trapped"),
+            Err(CallError::Timeout { .. }) => Some("a call took too long"),
+            Err(CallError::Memory { .. }) => Some("it ran out of memory"),
+            Err(CallError::Killed) => Some("it was killed"),
+        };
+        result
+    }
+
+    async fn call(&mut self, request: Request, timeout: Duration) -> Result<Outcome, CallError> {
+        if self.kill.killed() {
+            return Err(CallError::Killed);
+        }
+        self.store.data_mut().begin_call();
+        self.store.set_epoch_deadline(1);
+        let request = request.into();
+        let running = self.plugin.shared.ticker.running();
+        let answered = tokio::select! {
+            biased;
+            () = self.kill.thrown() => Err(Ended::Killed),
+            answered = self.reconciler.call_reconcile(&mut self.store, &request) => answered.map_err(Ended::Trapped),
+            () = tokio::time::sleep(timeout) => Err(Ended::Late),
+        };
+        drop(running);
+        self.store.data_mut().end_call();
+        match answered {
+            _ if self.kill.killed() => Err(CallError::Killed),
+            Ok(Ok(outcome)) => self.bounded(outcome.into()).map_err(CallError::Guest),
+            Ok(Err(error)) => Err(CallError::Guest(self.bounded(error.into()).unwrap_or_else(|too_large| too_large))),
+            Err(Ended::Killed) => Err(CallError::Killed),
+            Err(Ended::Late) => Err(CallError::Timeout { after: timeout }),
+            Err(Ended::Trapped(error)) => Err(match diagnose(&error, &self.store.data().budget) {
+                Diagnosis::Killed => CallError::Killed,
+                Diagnosis::Memory { asked_bytes, limit_bytes } => CallError::Memory { asked_bytes, limit_bytes },
+                Diagnosis::Trap { message, backtrace } => CallError::Trap { message, backtrace },
+            }),
+        }
+    }
+
+    fn bounded<T: Weigh>(&self, result: T) -> Result<T, Error> {
+        let (bytes, bytes_max) = (result.bytes(), self.store.data().response_bytes_max());
+        if bytes <= bytes_max {
+            return Ok(result);
+        }
+        Err(Error::limited(format!("its result has {bytes} bytes, at most {bytes_max} are taken (response-bytes-max)")))
+    }
+
+    /// Linear memory it holds, in bytes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.store.data().budget.memory_bytes()
+    }
+
+    /// Log lines of it that were dropped so far, being more than its budget.
+    #[must_use]
+    pub fn log_lines_dropped_total(&self) -> u64 {
+        self.store.data().log().lines_dropped_total()
+    }
+
+    /// The plugin it is an instance of.
+    #[must_use]
+    pub fn plugin(&self) -> &Arc<Loaded> {
+        &self.plugin
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.store.data().log().report_dropped();
+    }
+}
+
+/// A store under its limits, looking at the kill switch and yielding at every tick.
+fn store(plugin: &Loaded, state: GuestState, kill: KillSwitch) -> Store<GuestState> {
+    let mut store = Store::new(&plugin.shared.engine, state);
+    // Text that lies once in the guest's memory may cross in one call (and then be answered `Limited`); a list that points
+    // at the same text again and again, to make the host hold it many times over, ends as a trap.
+    let transfer_bytes = store.data().budget.memory_bytes_max().saturating_add(TRANSFER_BYTES_SLACK);
+    store.set_hostcall_fuel(usize::try_from(transfer_bytes).unwrap_or(usize::MAX));
+    store.limiter(|state| &mut state.budget);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(move |_| {
+        if kill.killed() {
+            return Err(KillTrap.into());
+        }
+        // tokio's own yield lets timers and sockets be looked at before this task's next turn.
+        Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+    });
+    store
+}

@@ -1,0 +1,120 @@
+//! From bytes to a component: what they are, and how a core module becomes one. No engine here.
+
+use std::panic::catch_unwind;
+
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata, metadata};
+use wit_parser::Resolve;
+
+use crate::errors::LoadError;
+
+/// The contract, as it is compiled into this host.
+pub(crate) const CONTRACT: &str = include_str!("../../../plugin-sdk/wit/tenure.wit");
+/// The contract's world for plugins that reconcile.
+const WORLD: &str = "reconciler";
+/// What modules for WASI 0.1 import.
+const WASI_PREVIEW1: &str = "wasi_snapshot_preview1";
+
+/// What some bytes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// A component.
+    Component,
+    /// A core module.
+    Module,
+}
+
+impl Format {
+    /// Looks at the first bytes only: magic, version, layer.
+    pub(crate) fn of(wasm: &[u8]) -> Result<Self, LoadError> {
+        match wasm {
+            [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => Ok(Self::Module),
+            [0, b'a', b's', b'm', _, _, 1, 0, ..] => Ok(Self::Component),
+            _ => Err(not_wasm(wasm)),
+        }
+    }
+}
+
+fn not_wasm(bytes: &[u8]) -> LoadError {
+    let start = &bytes[..bytes.len().min(16)];
+    let hint = match start {
+        [] => " (the file is empty)",
+        [0x1f, 0x8b, ..] => " (gzip: name it .wasm.gz)",
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => " (zstd: name it .wasm.zst)",
+        [0x7f, b'E', b'L', b'F', ..] => " (a native program: build for wasm32-unknown-unknown)",
+        [0, b'a', b's', b'm', ..] => " (WebAssembly of an unknown version)",
+        [b'(', ..] => " (WebAssembly text: compile it, for example with `wasm-tools parse`)",
+        _ => "",
+    };
+    let starts_with = if start.is_empty() { "nothing".to_owned() } else { format!("\"{}\"", start.escape_ascii()) };
+    LoadError::NotWasm { starts_with, hint }
+}
+
+/// Makes a component of a valid core module. One built by wit-bindgen carries its world in a custom section; for one without,
+/// the names of its imports and exports are read as those of our own world.
+pub(crate) fn wrap(module: &[u8]) -> Result<Vec<u8>, LoadError> {
+    // A custom section is validated by nobody, and a tool meant for compilers may well panic on a bad one.
+    catch_unwind(|| encode(module)).unwrap_or_else(|_| {
+        Err(LoadError::Wrap {
+            message: "its custom section `component-type` breaks wit-component: build it again".to_owned(),
+        })
+    })
+}
+
+fn encode(module: &[u8]) -> Result<Vec<u8>, LoadError> {
+    let (stripped, _) = metadata::decode(module).map_err(refused)?;
+    let described = if stripped.is_some() { None } else { Some(describe(module)?) };
+    let mut encoder =
+        ComponentEncoder::default().validate(true).module(described.as_deref().unwrap_or(module)).map_err(refused)?;
+    encoder.encode().map_err(refused)
+}
+
+/// The module with our world embedded.
+fn describe(module: &[u8]) -> Result<Vec<u8>, LoadError> {
+    let mut resolve = Resolve::default();
+    let package = resolve.push_source("tenure.wit", CONTRACT).map_err(refused)?;
+    let world = resolve.select_world(&[package], Some(WORLD)).map_err(refused)?;
+    let mut described = module.to_vec();
+    embed_component_metadata(&mut described, &resolve, world, StringEncoding::UTF8).map_err(refused)?;
+    Ok(described)
+}
+
+/// wit-component's own words, and what to do about the two things that happen to people.
+fn refused(error: impl std::fmt::Display) -> LoadError {
+    let told = format!("{error:#}");
+    let message = if told.contains(WASI_PREVIEW1) {
+        format!(
+            "it imports {WASI_PREVIEW1} (WASI 0.1): build it for wasm32-unknown-unknown or wasm32-wasip2, or adapt it with \
+             `wasm-tools component new --adapt` ({told})"
+        )
+    } else {
+        format!("{told}; its imports and exports must be those of world `{WORLD}` in plugin-sdk/wit")
+    };
+    LoadError::Wrap { message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(bytes: &[u8]) -> String {
+        Format::of(bytes).expect_err("not Wasm").to_string()
+    }
+
+    #[test]
+    fn what_is_not_wasm_is_named_by_its_first_bytes() {
+        assert_eq!(
+            refusal(b"#!/bin/sh\nexit 1 and more"),
+            r##"not a WebAssembly module or component: starts with "#!/bin/sh\nexit 1""##
+        );
+        assert_eq!(refusal(b""), "not a WebAssembly module or component: starts with nothing (the file is empty)");
+        assert!(refusal(b"(module)").ends_with("(WebAssembly text: compile it, for example with `wasm-tools parse`)"));
+        assert!(refusal(&[0x1f, 0x8b, 8]).ends_with("(gzip: name it .wasm.gz)"));
+        assert!(refusal(b"\0asm").ends_with("(WebAssembly of an unknown version)"));
+    }
+
+    #[test]
+    fn modules_and_components_are_told_apart_by_the_layer() {
+        assert_eq!(Format::of(b"\0asm\x01\0\0\0").expect("a module"), Format::Module);
+        assert_eq!(Format::of(b"\0asm\x0d\0\x01\0").expect("a component"), Format::Component);
+    }
+}

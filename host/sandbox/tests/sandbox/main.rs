@@ -1,0 +1,7 @@
+//! The sandbox from outside: real WebAssembly, a host port that records.
+
+mod call;
+mod host;
+mod limits;
+mod load;
+mod wasi;

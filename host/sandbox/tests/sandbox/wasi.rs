@@ -1,0 +1,131 @@
+//! WASI: output becomes log lines, the rest is inert and said to be.
+
+use tenure_sandbox::{CallError, InstanceLimits, Level, fixtures};
+
+use crate::host::{LONG, TestHost, instance, instance_within, load, request};
+
+const WIT: &str = "
+    package test:guest;
+    package wasi:io@0.2.0 {
+        interface error { resource error; }
+        interface streams {
+            use error.{error};
+            variant stream-error { last-operation-failed(error), closed }
+            resource output-stream {
+                blocking-write-and-flush: func(contents: list<u8>) -> result<_, stream-error>;
+            }
+        }
+    }
+    package wasi:cli@0.2.0 {
+        interface environment {
+            get-environment: func() -> list<tuple<string, string>>;
+            get-arguments: func() -> list<string>;
+        }
+        interface exit { exit: func(status: result); }
+        interface stderr {
+            use wasi:io/streams@0.2.0.{output-stream};
+            get-stderr: func() -> output-stream;
+        }
+    }
+    package wasi:clocks@0.2.0 {
+        interface monotonic-clock { now: func() -> u64; }
+    }
+    package wasi:random@0.2.0 {
+        interface random { get-random-bytes: func(len: u64) -> list<u8>; }
+    }
+";
+
+fn guest(imports: &[&str], items: &str, reconcile: &str) -> Vec<u8> {
+    let imports: String = imports.iter().map(|import| format!("import {import};")).collect();
+    let wit = format!("{WIT} world guest {{ include tenure:plugin/reconciler@0.1.0; {imports} }}");
+    fixtures::with_world(fixtures::module(items, reconcile), &wit)
+}
+
+/// Writes the request's body to standard error.
+fn writer() -> Vec<u8> {
+    guest(
+        &["wasi:cli/stderr@0.2.0", "wasi:io/streams@0.2.0"],
+        r#"(import "wasi:cli/stderr@0.2.0" "get-stderr" (func $stderr (result i32)))
+        (import "wasi:io/streams@0.2.0" "[method]output-stream.blocking-write-and-flush"
+            (func $write (param i32 i32 i32 i32)))
+        (import "wasi:io/streams@0.2.0" "[resource-drop]output-stream" (func $drop (param i32)))
+        (global $stream (mut i32) (i32.const 0))"#,
+        "(global.set $stream (call $stderr))
+        (call $write (global.get $stream) (local.get $body) (local.get $body_bytes) (i32.const 2048))
+        (call $drop (global.get $stream))
+        (i32.const 1024)",
+    )
+}
+
+#[tokio::test]
+async fn standard_error_becomes_log_lines() {
+    let host = TestHost::answering("");
+    let plugin = load(&writer());
+    assert_eq!(plugin.imports().wasi, ["wasi:io/error@0.2.0", "wasi:io/streams@0.2.0", "wasi:cli/stderr@0.2.0"]);
+    assert_eq!(plugin.imports().inert, [""; 0]);
+    let mut instance = instance(&writer(), &host).await;
+    let mut request = request();
+    request.body = Some("first\r\n\nsecond and".into());
+    instance.reconcile(request.clone(), LONG).await.expect("an outcome");
+    assert_eq!(host.messages(), ["first", "second and"], "an unfinished line ends with its call");
+    assert_eq!(host.lines()[0].0, Level::Warn);
+    assert_eq!(host.lines()[0].2, [("stream".to_owned(), "stderr".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_line_without_end_does_not_pile_up() {
+    let host = TestHost::answering("");
+    let limits = InstanceLimits { log_line_bytes_max: 10, ..InstanceLimits::default() };
+    let mut instance = instance_within(&writer(), &host, limits).await;
+    let mut request = request();
+    request.body = Some("x".repeat(4096));
+    instance.reconcile(request, LONG).await.expect("an outcome");
+    assert_eq!(host.messages(), ["xxxxxxxxxx ... (4086 bytes cut)"]);
+}
+
+#[tokio::test]
+async fn the_environment_is_there_and_empty_and_reported_as_inert() {
+    let wasm = guest(
+        &["wasi:cli/environment@0.2.0"],
+        r#"(import "wasi:cli/environment@0.2.0" "get-environment" (func $environment (param i32)))
+        (import "wasi:cli/environment@0.2.0" "get-arguments" (func $arguments (param i32)))"#,
+        "(call $environment (i32.const 2048))
+        (if (i32.load (i32.const 2052)) (then (unreachable)))
+        (call $arguments (i32.const 2048))
+        (if (i32.load (i32.const 2052)) (then (unreachable)))
+        (i32.const 1024)",
+    );
+    assert_eq!(load(&wasm).imports().inert, ["wasi:cli/environment@0.2.0"]);
+    let host = TestHost::answering("");
+    instance(&wasm, &host).await.reconcile(request(), LONG).await.expect("nothing in it");
+}
+
+#[tokio::test]
+async fn clocks_and_random_work() {
+    let wasm = guest(
+        &["wasi:clocks/monotonic-clock@0.2.0", "wasi:random/random@0.2.0"],
+        r#"(import "wasi:clocks/monotonic-clock@0.2.0" "now" (func $now (result i64)))
+        (import "wasi:random/random@0.2.0" "get-random-bytes" (func $random (param i64 i32)))"#,
+        "(drop (call $now))
+        (call $random (i64.const 16) (i32.const 2048))
+        (if (i32.ne (i32.load (i32.const 2052)) (i32.const 16)) (then (unreachable)))
+        (i32.const 1024)",
+    );
+    let host = TestHost::answering("");
+    instance(&wasm, &host).await.reconcile(request(), LONG).await.expect("an outcome");
+}
+
+#[tokio::test]
+async fn exit_ends_the_call_not_the_host() {
+    let wasm = guest(
+        &["wasi:cli/exit@0.2.0"],
+        r#"(import "wasi:cli/exit@0.2.0" "exit" (func $exit (param i32)))"#,
+        "(call $exit (i32.const 1)) (i32.const 1024)",
+    );
+    let host = TestHost::answering("");
+    let answer = instance(&wasm, &host).await.reconcile(request(), LONG).await;
+    assert!(
+        matches!(&answer, Err(CallError::Trap { message, .. }) if message.starts_with("it called exit(1)")),
+        "{answer:?}"
+    );
+}

@@ -1,0 +1,84 @@
+//! What the host is told about its lock. The lock's own arithmetic is the election room's.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use tenure_election::{Annotations, FirstCreate, Identity, InvalidIdentity, Timing};
+
+/// What a replica does when it loses the lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnLoss {
+    /// Stands by and campaigns again.
+    #[default]
+    Campaign,
+    /// Ends the process, as programs built on client-go do.
+    Exit,
+}
+
+/// The lock and how this replica campaigns for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ElectionSettings {
+    /// Whether there is an election at all. Without one this replica works as if it were alone.
+    pub enabled: bool,
+    /// The Lease's name.
+    pub id: String,
+    /// The Lease's namespace: given, or `POD_NAMESPACE`. See [`Self::namespace_or`].
+    pub namespace: Option<String>,
+    /// This candidate's name, where one was given. See [`Self::identity_for`].
+    pub identity: Option<String>,
+    /// `POD_NAME`: the Pod this replica runs in.
+    pub pod_name: Option<String>,
+    /// lease-duration, renew-deadline, retry-period and grace.
+    pub timing: Timing,
+    /// How long plugins have to finish in a shutdown. Default 10 s.
+    pub shutdown_grace: Duration,
+    /// How long a write may take to be answered. Default 5 s.
+    pub write_timeout: Duration,
+    /// Whether the lock is released when a term ends in order. Default true.
+    pub release_on_cancel: bool,
+    /// What to do where no lock exists yet.
+    pub first_create: FirstCreate,
+    /// What to do when the lock is lost.
+    pub on_loss: OnLoss,
+}
+
+impl ElectionSettings {
+    /// The lock's namespace: given, `POD_NAMESPACE`, else that of the service account (the file
+    /// `/var/run/secrets/kubernetes.io/serviceaccount/namespace`) or of the kubeconfig's context, else `default`.
+    #[must_use]
+    pub fn namespace_or(&self, surrounding: Option<&str>) -> String {
+        self.namespace.as_deref().or(surrounding).unwrap_or("default").to_owned()
+    }
+
+    /// This candidate's name: given, else `<POD_NAME>_<uid>`, else `<hostname>_<uid>`. `uid` has to be random and new at each
+    /// start.
+    ///
+    /// # Errors
+    /// When the hostname has characters that cannot stand in a lock.
+    pub fn identity_for(&self, hostname: &str, uid: &str) -> Result<Identity, InvalidIdentity> {
+        match &self.identity {
+            Some(given) => Identity::new(given.clone()),
+            None => Identity::new(format!("{}_{uid}", self.pod_name.as_deref().unwrap_or(hostname))),
+        }
+    }
+
+    /// As the election wants them. `annotations` go along with the write that acquires.
+    #[must_use]
+    pub fn elector(&self, annotations: Annotations) -> tenure_election::Settings {
+        tenure_election::Settings {
+            timing: self.timing,
+            shutdown_grace: self.shutdown_grace,
+            write_timeout: self.write_timeout,
+            release_on_cancel: self.release_on_cancel,
+            first_create: self.first_create,
+            annotations,
+        }
+    }
+
+    /// What `terminationGracePeriodSeconds` of the Pod has to be at least: shutdown-grace, write-timeout, and 5 s to wind up.
+    #[must_use]
+    pub fn termination_grace_min(&self) -> Duration {
+        self.shutdown_grace.saturating_add(self.write_timeout).saturating_add(Duration::from_secs(5))
+    }
+}

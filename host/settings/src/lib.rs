@@ -1,0 +1,40 @@
+//! TOML, environment and flags, checked into [`Settings`]; plugin manifests likewise.
+//!
+//! Owns what the host can be told and what a plugin's `plugin.toml` can say, with a message for everything that is wrong in
+//! either. Pure: texts go in. Never reads a file, an environment or a command line itself, and never sees a cluster.
+
+mod document;
+mod election;
+mod flags;
+mod grant;
+mod identity;
+mod keys;
+mod layers;
+mod limits;
+mod manifest;
+mod place;
+mod profile;
+mod quantity;
+mod raw;
+mod resolve;
+mod settings;
+mod variables;
+
+pub use document::DocumentError;
+pub use election::{ElectionSettings, OnLoss};
+pub use flags::Flags;
+pub use grant::Grant;
+pub use identity::{InvalidPluginIdentity, PluginIdentity};
+pub use limits::{LimitError, Limits, RequestedLimits};
+pub use manifest::{Chunk, Fence, Manifest, ManifestError, RunOn, Watch};
+pub use place::Place;
+pub use profile::Profile;
+pub use settings::{
+    CacheSettings, ConsoleSettings, LogFormat, LogLevel, LogSettings, PluginSettings, Settings, SettingsError, Warning,
+};
+pub use variables::unknown_variables;
+
+/// What `grant` and `permission` tables say; from the room that judges requests.
+pub use tenure_capability::Rule;
+/// Lock timing; from the room that elects.
+pub use tenure_election::{FirstCreate, Timing};

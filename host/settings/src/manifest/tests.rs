@@ -1,0 +1,210 @@
+//! What a manifest says, and what is said about one that is wrong.
+
+use expect_test::{Expect, expect};
+
+use super::*;
+
+/// As docs/plugins.md shows it.
+const WHOLE: &str = r#"
+name = "label-propagator"
+run-on = "leader"
+fence = "object"
+[[watch]]
+api-version = "v1"
+kind = "ConfigMap"
+label-selector = "tenure.dev/propagate=true"
+finalizer = true
+[[schedule]]
+every = "10m"
+[[permission]]
+api-groups = [""]
+resources = ["configmaps"]
+verbs = ["get", "list", "watch", "patch"]
+namespaces = ["team-*"]
+resource-names = []
+[limits]
+memory = "32Mi"
+reconcile-timeout = "5s"
+concurrency = 4
+requests-per-second = 20
+[settings]
+prefix = "copied-"
+since = 2026-01-01
+ratio = 0.5
+nested = { list = [1, true] }
+[[chunk]]
+name = "label-propagator-9f86d081884c7d65-0"
+sha256 = "9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08"
+"#;
+
+/// What is said about each.
+fn check_errors(manifests: &[&str], expected: &Expect) {
+    let error = |toml: &&str| format!("{}\n", Manifest::parse(toml, "tenure-plugins/x").unwrap_err());
+    expected.assert_eq(&manifests.iter().map(error).collect::<String>());
+}
+
+/// A manifest that is well but for `more`.
+fn with(more: &str) -> String {
+    format!("name = \"x\"\n[[schedule]]\nevery = \"1h\"\n{more}\n")
+}
+
+#[test]
+fn a_whole_manifest_is_understood() {
+    let manifest = Manifest::parse(WHOLE, "tenure-plugins/x").unwrap();
+    expect![[r#"
+        Manifest {
+            name: "label-propagator",
+            run_on: Leader,
+            watches: [
+                Watch {
+                    api_version: "v1",
+                    kind: "ConfigMap",
+                    namespace: None,
+                    label_selector: Some(
+                        "tenure.dev/propagate=true",
+                    ),
+                    field_selector: None,
+                    finalizer: true,
+                },
+            ],
+            schedules: [
+                600s,
+            ],
+            permissions: [
+                Rule {
+                    api_groups: [
+                        "",
+                    ],
+                    resources: [
+                        "configmaps",
+                    ],
+                    verbs: [
+                        "get",
+                        "list",
+                        "watch",
+                        "patch",
+                    ],
+                    namespaces: [
+                        "team-*",
+                    ],
+                    resource_names: [],
+                },
+            ],
+            limits: RequestedLimits {
+                memory_bytes_max: Some(
+                    33554432,
+                ),
+                table_elements_max: None,
+                reconcile_timeout: Some(
+                    5s,
+                ),
+                concurrency_max: Some(
+                    4,
+                ),
+                requests_per_second: Some(
+                    20,
+                ),
+                request_bytes_max: None,
+                response_bytes_max: None,
+                log_lines_per_second: None,
+            },
+            settings: Object {
+                "nested": Object {
+                    "list": Array [
+                        Number(1),
+                        Bool(true),
+                    ],
+                },
+                "prefix": String("copied-"),
+                "ratio": Number(0.5),
+                "since": String("2026-01-01"),
+            },
+            fence: Some(
+                Object,
+            ),
+            chunks: [
+                Chunk {
+                    name: "label-propagator-9f86d081884c7d65-0",
+                    sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+                },
+            ],
+        }
+    "#]]
+    .assert_debug_eq(&manifest);
+    expect![[r#"{"nested":{"list":[1,true]},"prefix":"copied-","ratio":0.5,"since":"2026-01-01"}"#]]
+        .assert_eq(&manifest.settings.to_string());
+}
+
+#[test]
+fn a_small_manifest_asks_for_nothing_it_does_not_name() {
+    let manifest = Manifest::parse(&with(""), "x.toml").unwrap();
+    assert_eq!(manifest.run_on, RunOn::Leader);
+    assert_eq!((manifest.permissions, manifest.limits), (vec![], RequestedLimits::default()));
+    assert_eq!(manifest.settings, serde_json::json!({}));
+}
+
+#[test]
+fn a_manifest_that_cannot_be_used_says_where_and_why() {
+    check_errors(
+        &[
+            "",
+            "name = \"x\"\n",
+            &with("[[watch]]\napi-version = \"v1\"\nknd = \"Pod\""),
+            &with("[[watch]]\napi-version = \"v1\""),
+            &with("[[watch]]\napi-version = \"apps/v1/x\"\nkind = \"Deployment\""),
+            &with("[[watch]]\napi-version = \"v1\"\nkind = \"config map\""),
+            &with("[[watch]]\napi-version = \"v1\"\nkind = \"Pod\"\nnamespace = \"team-*\""),
+            &with("[[schedule]]\nevery = \"10ms\""),
+            &with("[limits]\nmemory = 0"),
+            &with("[limits]\ninstances = 3"),
+            &with("[settings]\nratio = nan"),
+            &with("[[chunk]]\nname = \"a\"\nsha256 = \"beef\""),
+            &with("[[permission]]\napi-groups = [\"\"]\nresources = [\"pods/exec\"]\nverbs = [\"create\"]"),
+            "name = \"a\\nb\"\nschedule = [{ every = \"1h\" }]\n",
+            "name = \"x\"\nrun-on = \"some\"\nschedule = [{ every = \"1h\" }]\n",
+        ],
+        &expect![[r#"
+            tenure-plugins/x:1:1: cannot be read: missing field `name`
+            tenure-plugins/x:1:1: the manifest has neither [[watch]] nor [[schedule]], so nothing would ever call the plugin; add one
+            tenure-plugins/x:6:1: unknown key `watch.knd`; did you mean `kind`?
+            tenure-plugins/x:4:1: `watch.1` cannot be read: missing field `kind`
+            tenure-plugins/x:4:1: `watch.api-version` "apps/v1/x" is none; write "v1" or "apps/v1"
+            tenure-plugins/x:4:1: `watch.kind` "config map" is none; write it as in manifests, such as "ConfigMap"
+            tenure-plugins/x:4:1: `watch.namespace` "team-*" is no namespace; write one name, or leave the key out for all that are granted
+            tenure-plugins/x:5:9: `schedule.every` 10ms is too short; the shortest is 1s, and objects that change are watched
+            tenure-plugins/x:5:10: `limits.memory` must be more than 0; leave the key out for the default
+            tenure-plugins/x:5:1: unknown key `limits.instances`; known here: memory, table-elements, reconcile-timeout, concurrency, requests-per-second, request-bytes, response-bytes, log-lines-per-second
+            tenure-plugins/x:4:1: `settings` has a number that JSON cannot write; nan and inf are none there
+            tenure-plugins/x:4:1: `chunk.sha256` "beef" is no SHA-256; write 64 hex characters
+            tenure-plugins/x:4:1: `permission` is not valid: "pods/exec" in `resources` can never be granted: exec reaches into nodes, containers or credentials
+            tenure-plugins/x:1:8: `name` must be a name for people: 1 to 253 bytes, on one line
+            tenure-plugins/x:2:10: `run-on` cannot be read: unknown variant `some`, expected `leader` or `all`
+        "#]],
+    );
+}
+
+#[test]
+fn what_this_version_cannot_do_is_refused_by_name() {
+    check_errors(
+        &[
+            "name = \"x\"\n[[schedule]]\ncron = \"0 * * * *\"\n",
+            "name = \"x\"\noci = \"registry/x@sha256:1\"\n",
+            "name = \"x\"\nservice-account = \"x\"\n",
+        ],
+        &expect![[r#"
+            tenure-plugins/x:3:1: `schedule.cron` is not supported by this version; write every = "10m"
+            tenure-plugins/x:2:1: `oci` is not supported by this version; put the Wasm into the ConfigMap, its chunks or the plugin directory
+            tenure-plugins/x:2:1: `service-account` is not supported by this version; it can only ever stand in the host's [[grant]]
+        "#]],
+    );
+}
+
+#[test]
+fn a_manifest_cannot_make_the_host_work_without_bounds() {
+    check_errors(
+        &[&with(&"[[schedule]]\nevery = \"1h\"\n".repeat(20))],
+        &expect![[r#"
+        tenure-plugins/x:1:1: `schedule` stands there 21 times, and at most 16 are allowed; split the plugin
+    "#]],
+    );
+}

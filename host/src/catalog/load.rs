@@ -1,0 +1,216 @@
+//! From an artifact to something that can start: grant, limits, code, kinds. Refuses whole, with the reason in one text.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tenure_capability::{Capability, Decision, Protected, Request as Access, Rule, Verb, missing};
+use tenure_cluster::{Cluster, FieldSelector, ResolveError, ResourceKey, Selector, WatchKey};
+use tenure_plugin_source::Artifact;
+use tenure_reconcile::Schedule;
+use tenure_sandbox::{InstanceLimits, Kind, Sandbox};
+use tenure_settings::{Grant, Limits, Manifest, RunOn, Watch};
+use tokio::sync::Semaphore;
+
+use super::ready::{Budgets, Ready, ResolvedWatch};
+use super::trial;
+use crate::supervise::{Generation, describe};
+
+/// Why a plugin does not run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// What, where, how to mend it.
+    pub(crate) message: String,
+    /// Whether it may mend itself: worth another look later.
+    pub(crate) may_pass: bool,
+}
+
+impl Refusal {
+    pub(crate) fn for_good(message: impl Into<String>) -> Self {
+        Self { message: message.into(), may_pass: false }
+    }
+
+    fn for_now(message: impl Into<String>) -> Self {
+        Self { message: message.into(), may_pass: true }
+    }
+}
+
+/// What loading needs of the house.
+pub(crate) struct Loader {
+    pub(crate) sandbox: Arc<Sandbox>,
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) grants: Vec<Grant>,
+    pub(crate) limits: Limits,
+    pub(crate) protected: Protected,
+    /// Whether standbys keep their caches filled.
+    pub(crate) warm: bool,
+    /// One compile at a time: it takes all cores and hundreds of MB.
+    pub(crate) compiling: Semaphore,
+}
+
+impl Loader {
+    pub(crate) fn cluster(&self) -> Arc<Cluster> {
+        Arc::clone(&self.cluster)
+    }
+
+    /// Makes an artifact ready, or says why not.
+    pub(crate) async fn load(&self, artifact: Artifact, generation: Generation) -> Result<Ready, Refusal> {
+        let manifest = Arc::clone(&artifact.manifest);
+        refuse_what_is_not_there_yet(&manifest)?;
+        let granted = self.granted(&artifact)?;
+        let limits = self.limits.tightened_by(&manifest.limits).map_err(|error| Refusal::for_good(describe(&error)))?;
+        let capability = Capability::new(granted, self.protected.clone())
+            .map_err(|error| Refusal::for_good(describe(&error)))?;
+        let schedules = schedules(&manifest, &artifact)?;
+
+        let (sandbox, wasm) = (Arc::clone(&self.sandbox), artifact.wasm.clone());
+        let loaded = {
+            let _one_at_a_time = self.compiling.acquire().await.map_err(|_| Refusal::for_now("the process is ending"))?;
+            tokio::task::spawn_blocking(move || sandbox.load(&wasm))
+                .await
+                .map_err(|error| Refusal::for_good(format!("compiling it failed: {error}")))?
+                .map_err(|error| Refusal::for_good(describe(&error)))?
+        };
+        let budgets = budgets(&limits);
+        trial::instantiate(&loaded, budgets.instance.clone()).await.map_err(Refusal::for_good)?;
+
+        let mut watches = Vec::with_capacity(manifest.watches.len());
+        for watch in &manifest.watches {
+            watches.push(self.resolve(watch, &manifest.permissions, &capability).await?);
+        }
+        let mut ready = Ready {
+            identity: artifact.identity.as_str().to_owned(),
+            key: artifact.identity.key(),
+            field_manager: artifact.identity.field_manager(),
+            manifest_name: manifest.name.clone(),
+            generation,
+            loaded,
+            capability,
+            watches,
+            schedules,
+            settings_json: manifest.settings.to_string(),
+            dry_run: artifact.annotations.dry_run,
+            suspended: artifact.annotations.suspend,
+            budgets,
+            _warm: Vec::new(),
+        };
+        if self.warm {
+            ready._warm = ready.watch_keys().into_iter().map(|key| self.cluster.hub().subscribe(key)).collect();
+        }
+        Ok(ready)
+    }
+
+    /// What this plugin may do: exactly what it requests, if all of it is granted.
+    fn granted(&self, artifact: &Artifact) -> Result<Vec<Rule>, Refusal> {
+        let (identity, requested) = (artifact.identity.as_str(), &artifact.manifest.permissions);
+        let matching = self.grants.iter().filter(|grant| grant.matches(&artifact.identity, &artifact.digest));
+        let granted: Vec<Rule> = matching.flat_map(|grant| grant.rules.iter().cloned()).collect();
+        let missing = missing(requested, &granted);
+        if missing.is_empty() {
+            return Ok(requested.clone());
+        }
+        let rules: Vec<String> = missing.iter().map(|rule| format!("[[grant.permission]]\n{rule}")).collect();
+        Err(Refusal::for_good(format!(
+            "it requests more than it is granted; missing in the host's configuration, under [[grant]] with plugin = {identity:?}:\n{}",
+            rules.join("\n")
+        )))
+    }
+
+    async fn resolve(
+        &self,
+        watch: &Watch,
+        requested: &[Rule],
+        capability: &Capability,
+    ) -> Result<ResolvedWatch, Refusal> {
+        let what = format!("{} {}", watch.api_version, watch.kind);
+        let resource = self.cluster.resolve(&watch.api_version, &watch.kind).await.map_err(|error| match error {
+            ResolveError::InvalidApiVersion { .. } => Refusal::for_good(describe(&error)),
+            error => Refusal::for_now(format!("it watches {what}: {}", describe(&error))),
+        })?;
+        let resource = resource.key;
+        let invalid = |problem: String| Refusal::for_good(format!("its watch of {what}: {problem}"));
+        let labels = Selector::parse(watch.label_selector.as_deref().unwrap_or_default())
+            .map_err(|error| invalid(error.to_string()))?;
+        let fields = FieldSelector::parse(watch.field_selector.as_deref().unwrap_or_default())
+            .map_err(|error| invalid(error.to_string()))?;
+        let access = |verb| Access {
+            verb,
+            group: &resource.group,
+            resource: &resource.plural,
+            subresource: None,
+            namespace: None,
+            name: None,
+            labels_written: &[],
+        };
+        for verb in [Verb::List, Verb::Watch] {
+            if let Decision::Deny(reason) = capability.decide(&access(verb)) {
+                return Err(invalid(format!("it needs the verbs list and watch among its permissions: {reason}")));
+            }
+        }
+        let granted = capability.filter(&access(Verb::Watch));
+        let scopes = watch.namespace.clone().map_or_else(|| scopes(&resource, requested), |namespace| vec![Some(namespace)]);
+        let keys = scopes
+            .into_iter()
+            .map(|namespace| WatchKey { resource: resource.clone(), namespace })
+            .collect();
+        let kind = Kind { api_version: watch.api_version.clone(), kind: watch.kind.clone() };
+        Ok(ResolvedWatch { kind, resource, keys, labels, fields, granted })
+    }
+}
+
+/// A manifest may say more than this version does; what it relies on must not be passed over in silence.
+fn refuse_what_is_not_there_yet(manifest: &Manifest) -> Result<(), Refusal> {
+    let refuse = |what: &str| Err(Refusal::for_good(format!("{what} is not supported by this version; leave it out")));
+    if manifest.run_on == RunOn::All {
+        return refuse("run-on = \"all\"");
+    }
+    if manifest.fence.is_some() {
+        return refuse("fence = \"object\"");
+    }
+    if manifest.watches.iter().any(|watch| watch.finalizer) {
+        return refuse("finalizer = true in [[watch]]");
+    }
+    Ok(())
+}
+
+/// Where to watch: in the namespaces that the plugin's rules name, or everywhere as soon as one of them is a pattern. What
+/// a plugin then sees is decided object by object.
+fn scopes(resource: &ResourceKey, rules: &[Rule]) -> Vec<Option<String>> {
+    let covers = |list: &[String], word: &str| list.iter().any(|entry| entry == word || entry == "*");
+    let mut namespaces: Vec<&String> = rules
+        .iter()
+        .filter(|rule| covers(&rule.api_groups, &resource.group) && covers(&rule.resources, &resource.plural))
+        .filter(|rule| covers(&rule.verbs, "watch"))
+        .flat_map(|rule| &rule.namespaces)
+        .collect();
+    namespaces.sort();
+    namespaces.dedup();
+    if !resource.namespaced || namespaces.is_empty() || namespaces.iter().any(|namespace| namespace.contains('*')) {
+        return vec![None];
+    }
+    namespaces.into_iter().map(|namespace| Some(namespace.clone())).collect()
+}
+
+fn schedules(manifest: &Manifest, artifact: &Artifact) -> Result<Vec<Schedule>, Refusal> {
+    let every = manifest.schedules.iter().enumerate().map(|(number, every)| {
+        Schedule::every(*every, &format!("{}#{number}", artifact.identity.as_str()))
+    });
+    every.collect::<Result<_, _>>().map_err(|error| Refusal::for_good(describe(&error)))
+}
+
+fn budgets(limits: &Limits) -> Budgets {
+    Budgets {
+        instance: InstanceLimits {
+            memory_bytes_max: limits.memory_bytes_max,
+            table_elements_max: limits.table_elements_max,
+            request_bytes_max: limits.request_bytes_max,
+            response_bytes_max: limits.response_bytes_max,
+            log_lines_per_second: limits.log_lines_per_second,
+            instantiate_timeout: limits.reconcile_timeout.max(Duration::from_secs(1)),
+            ..InstanceLimits::default()
+        },
+        reconcile_timeout: limits.reconcile_timeout,
+        concurrency_max: limits.concurrency_max as usize,
+        requests_per_second: NonZeroU32::new(limits.requests_per_second).unwrap_or(NonZeroU32::MIN),
+    }
+}

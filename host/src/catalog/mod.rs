@@ -1,0 +1,272 @@
+//! The plugins this replica knows: what the sources hand out, held against grants, compiled, ready to start. On every
+//! replica, leader or not. Owns last-good: a version that is refused leaves the one before in place.
+
+mod feed;
+mod load;
+mod ready;
+mod reporter;
+mod trial;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::stream::{BoxStream, SelectAll, StreamExt as _};
+use tenure_console::PluginState;
+use tenure_plugin_source::{Artifact, Origin, SourceEvent, SourceLimits};
+use tenure_settings::{PluginIdentity, Settings};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+pub(crate) use self::feed::HubFeed;
+pub(crate) use self::load::Loader;
+use self::load::Refusal;
+pub(crate) use self::ready::Ready;
+pub(crate) use self::reporter::Reporter;
+use crate::board::Board;
+use crate::supervise::Generation;
+
+/// What should run, by identity.
+pub(crate) type Wanted = Arc<BTreeMap<String, Arc<Ready>>>;
+
+/// How long a refusal that may mend itself (a kind that is not served yet) waits before it is looked at again.
+const RETRY_EVERY: Duration = Duration::from_secs(10);
+
+/// Follows the sources and keeps [`Wanted`] true.
+pub(crate) struct Catalog {
+    loader: Arc<Loader>,
+    board: Arc<Board>,
+    reporter: Reporter,
+    sources: SelectAll<BoxStream<'static, SourceEvent>>,
+    /// Sources that have not handed out everything they had at the start.
+    unsynced: usize,
+    synced: Arc<AtomicBool>,
+    wanted: watch::Sender<Wanted>,
+    known: BTreeMap<String, Known>,
+    loads: JoinSet<LoadEnd>,
+    generation: Generation,
+}
+
+/// One plugin, as its source has it.
+struct Known {
+    identity: PluginIdentity,
+    artifact: Option<Artifact>,
+    origin: Origin,
+    /// The load under way or last done; the end of an older one counts for nothing.
+    generation: Generation,
+    /// A load is under way; a newer artifact waits for its end, so that a row of edits costs two compiles, not one each.
+    loading: bool,
+    stale: bool,
+    refusal: Option<Refusal>,
+}
+
+type LoadEnd = (String, Generation, Result<Ready, Refusal>);
+
+impl Catalog {
+    /// A catalog over the sources that `settings` names, and what it will hand to the supervisor.
+    pub(crate) fn new(
+        settings: &Settings,
+        loader: Loader,
+        board: Arc<Board>,
+        reporter: Reporter,
+        synced: Arc<AtomicBool>,
+    ) -> (Self, watch::Receiver<Wanted>) {
+        let limits = SourceLimits { artifact_bytes_max: settings.limits.artifact_bytes_max };
+        let mut sources = SelectAll::new();
+        for namespace in &settings.plugins.namespaces {
+            let feed = Arc::new(HubFeed::new(loader.cluster(), namespace));
+            sources.push(tenure_plugin_source::config_maps(feed, limits).boxed());
+        }
+        if let Some(directory) = &settings.plugins.directory {
+            sources.push(tenure_plugin_source::directory(directory.clone(), limits).boxed());
+        }
+        let (wanted, receiver) = watch::channel(Wanted::default());
+        let catalog = Self {
+            unsynced: sources.len(),
+            loader: Arc::new(loader),
+            board,
+            reporter,
+            sources,
+            synced,
+            wanted,
+            known: BTreeMap::new(),
+            loads: JoinSet::new(),
+            generation: 0,
+        };
+        (catalog, receiver)
+    }
+
+    /// Never returns while the process is to go on.
+    pub(crate) async fn run(mut self) -> anyhow::Result<()> {
+        let mut retry = tokio::time::interval(RETRY_EVERY);
+        self.note_synced();
+        loop {
+            tokio::select! {
+                Some(event) = self.sources.next() => self.handle_source(event),
+                Some(ended) = self.loads.join_next() => self.handle_load(ended?),
+                became_leader = self.reporter.became_leader() => {
+                    if !became_leader {
+                        return Ok(());
+                    }
+                    self.report_refusals();
+                }
+                _ = retry.tick() => self.retry(),
+            }
+        }
+    }
+
+    fn handle_source(&mut self, event: SourceEvent) {
+        match event {
+            SourceEvent::Present(artifact) => self.present(artifact),
+            SourceEvent::Refused { identity, origin, error } => {
+                self.enter(&identity, &origin);
+                self.refuse(identity.as_str(), Refusal::for_good(error.full()));
+            }
+            SourceEvent::Gone(identity) => {
+                tracing::info!(plugin = %identity, "plugin removed");
+                self.known.remove(identity.as_str());
+                self.want(identity.as_str(), None);
+                self.board.forget(identity.as_str());
+            }
+            SourceEvent::Synced => {
+                self.unsynced = self.unsynced.saturating_sub(1);
+                self.note_synced();
+            }
+            SourceEvent::Failing(message) => tracing::warn!(message, "a plugin source cannot be read; what it gave stays"),
+        }
+    }
+
+    fn note_synced(&self) {
+        self.synced.store(self.unsynced == 0, Ordering::SeqCst);
+    }
+
+    fn enter(&mut self, identity: &PluginIdentity, origin: &Origin) -> &mut Known {
+        self.board.enter(identity.as_str(), &identity.key());
+        let known = self.known.entry(identity.as_str().to_owned()).or_insert_with(|| Known {
+            identity: identity.clone(),
+            artifact: None,
+            origin: origin.clone(),
+            generation: 0,
+            loading: false,
+            stale: false,
+            refusal: None,
+        });
+        known.origin = origin.clone();
+        known
+    }
+
+    fn present(&mut self, artifact: Artifact) {
+        let identity = artifact.identity.clone();
+        let (identity, origin) = (&identity, artifact.origin.clone());
+        self.enter(identity, &origin).artifact = Some(artifact);
+        self.load(identity.as_str());
+    }
+
+    /// Loads the newest artifact of a plugin, now or when the load under way has ended.
+    fn load(&mut self, identity: &str) {
+        let Some(known) = self.known.get_mut(identity) else { return };
+        let Some(artifact) = known.artifact.clone() else { return };
+        if known.loading {
+            known.stale = true;
+            return;
+        }
+        self.generation += 1;
+        (known.generation, known.loading, known.stale) = (self.generation, true, false);
+        let running = self.wanted.borrow().contains_key(identity);
+        if !running {
+            self.board.set_state(identity, PluginState::Loading, None);
+        }
+        let (loader, identity, generation) = (Arc::clone(&self.loader), identity.to_owned(), self.generation);
+        self.loads.spawn(async move {
+            let result = loader.load(artifact, generation).await;
+            (identity, generation, result)
+        });
+    }
+
+    fn handle_load(&mut self, (identity, generation, result): LoadEnd) {
+        let Some(known) = self.known.get_mut(&identity) else { return };
+        if known.generation != generation {
+            return;
+        }
+        known.loading = false;
+        if known.stale {
+            return self.load(&identity);
+        }
+        match result {
+            Ok(ready) => {
+                known.refusal = None;
+                self.accept(&identity, ready);
+            }
+            Err(refusal) => self.refuse(&identity, refusal),
+        }
+    }
+
+    fn accept(&mut self, identity: &str, ready: Ready) {
+        let suspended = ready.suspended;
+        tracing::info!(
+            plugin = identity,
+            digest = &ready.loaded.digest()[..12],
+            from_cache = ready.loaded.from_cache(),
+            writes = ready.loaded.imports().writes,
+            inert = ?ready.loaded.imports().inert,
+            suspended,
+            "plugin loaded"
+        );
+        self.board.update(identity, |status| {
+            status.state = if suspended { PluginState::Suspended } else { PluginState::Ready };
+            status.message = ready.dry_run.then(|| "dry run: nothing it writes is stored".to_owned());
+            status.digest = Some(ready.loaded.digest().to_owned());
+            status.manifest_name = Some(ready.manifest_name.clone());
+        });
+        self.want(identity, (!suspended).then_some(ready));
+    }
+
+    fn refuse(&mut self, identity: &str, refusal: Refusal) {
+        let running = self.wanted.borrow().contains_key(identity);
+        tracing::warn!(plugin = identity, reason = refusal.message, last_good_stays = running, "plugin refused");
+        let message = if running {
+            format!("{} (the version before goes on running)", refusal.message)
+        } else {
+            refusal.message.clone()
+        };
+        self.board.set_state(identity, PluginState::Refused, Some(message));
+        if let Some(known) = self.known.get_mut(identity) {
+            if known.refusal.as_ref() != Some(&refusal) {
+                self.reporter.refused(&known.identity, &known.origin, &refusal.message);
+            }
+            known.refusal = Some(refusal);
+        }
+    }
+
+    fn want(&self, identity: &str, ready: Option<Ready>) {
+        self.wanted.send_modify(|wanted| {
+            let wanted = Arc::make_mut(wanted);
+            match ready {
+                Some(ready) => {
+                    wanted.insert(identity.to_owned(), Arc::new(ready));
+                }
+                None => {
+                    wanted.remove(identity);
+                }
+            }
+        });
+    }
+
+    fn retry(&mut self) {
+        let passing = |known: &Known| known.refusal.as_ref().is_some_and(|refusal| refusal.may_pass) && !known.loading;
+        let again: Vec<_> = self.known.iter().filter(|(_, known)| passing(known)).map(|(identity, _)| identity.clone()).collect();
+        for identity in again {
+            self.load(&identity);
+        }
+    }
+
+    /// A new leader says what it refuses: the one before may have died before it could.
+    fn report_refusals(&self) {
+        for known in self.known.values() {
+            if let Some(refusal) = &known.refusal {
+                self.reporter.refused(&known.identity, &known.origin, &refusal.message);
+            }
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! A plugin that could start this instant: loaded, its grant decided, its watches resolved.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tenure_capability::{Capability, NamespaceFilter};
+use tenure_cluster::{FieldSelector, Object, ResourceKey, Selector, Subscription, WatchKey};
+use tenure_reconcile::Schedule;
+use tenure_sandbox::{InstanceLimits, Kind, Loaded};
+
+use crate::supervise::Generation;
+
+/// Everything a runner needs of its plugin.
+pub(crate) struct Ready {
+    /// `<namespace>/<ConfigMap>` or `directory/<stem>`.
+    pub(crate) identity: String,
+    /// What finalizers, field managers and metrics call it.
+    pub(crate) key: String,
+    /// `tenure-<key>`.
+    pub(crate) field_manager: String,
+    /// Which load of it this is.
+    pub(crate) generation: Generation,
+    /// The code.
+    pub(crate) loaded: Arc<Loaded>,
+    /// What it may do.
+    pub(crate) capability: Capability,
+    /// What makes work for it.
+    pub(crate) watches: Vec<ResolvedWatch>,
+    /// What makes work for it by the clock.
+    pub(crate) schedules: Vec<Schedule>,
+    /// The manifest's `[settings]` as JSON.
+    pub(crate) settings_json: String,
+    /// `name` in its manifest, for people.
+    pub(crate) manifest_name: String,
+    /// Whether its owner holds it still.
+    pub(crate) suspended: bool,
+    /// Whether writes go out with dryRun=All.
+    pub(crate) dry_run: bool,
+    /// Its budgets.
+    pub(crate) budgets: Budgets,
+    /// Keep this plugin's caches warm on a standby, so that a term starts with them filled.
+    pub(crate) _warm: Vec<Subscription>,
+}
+
+/// What one plugin may use.
+#[derive(Debug, Clone)]
+pub(crate) struct Budgets {
+    /// Of each instance.
+    pub(crate) instance: InstanceLimits,
+    /// Wall time of one call.
+    pub(crate) reconcile_timeout: Duration,
+    /// Calls at once, each in an instance of its own.
+    pub(crate) concurrency_max: usize,
+    /// Requests to the API and to the cache, all instances together.
+    pub(crate) requests_per_second: NonZeroU32,
+}
+
+/// One `[[watch]]`, its kind resolved.
+pub(crate) struct ResolvedWatch {
+    /// As the manifest writes it.
+    pub(crate) kind: Kind,
+    /// As the API serves it.
+    pub(crate) resource: ResourceKey,
+    /// The shared watches it draws from: one for all namespaces, or one for each that is granted by name.
+    pub(crate) keys: Vec<WatchKey>,
+    /// `label-selector`.
+    pub(crate) labels: Selector,
+    /// `field-selector`.
+    pub(crate) fields: FieldSelector,
+    /// The namespaces it may see.
+    pub(crate) granted: NamespaceFilter,
+}
+
+impl ResolvedWatch {
+    /// Whether the plugin is called for this object as it is now.
+    #[must_use]
+    pub(crate) fn selects(&self, object: &Object) -> bool {
+        self.granted.admits_object(object.namespace.as_deref(), &object.name)
+            && self.labels.matches(&object.labels)
+            && self.fields.matches(object)
+    }
+}
+
+impl Ready {
+    /// The shared watches it draws from, each once.
+    pub(crate) fn watch_keys(&self) -> Vec<WatchKey> {
+        let mut keys: Vec<_> = self.watches.iter().flat_map(|watch| watch.keys.iter().cloned()).collect();
+        keys.sort();
+        keys.dedup();
+        keys
+    }
+
+    /// The first of its watches on a resource.
+    pub(crate) fn kind_of(&self, resource: &ResourceKey) -> usize {
+        self.watches.iter().position(|watch| watch.resource == *resource).unwrap_or_default()
+    }
+
+    /// Whether one of its watches wants this object as it is now.
+    #[must_use]
+    pub(crate) fn selects(&self, resource: &ResourceKey, object: &Object) -> bool {
+        self.watches.iter().any(|watch| watch.resource == *resource && watch.selects(object))
+    }
+
+    /// The shared watch of this plugin that holds objects of a namespace; for `None` the one that holds all.
+    pub(crate) fn key_for(&self, resource: &ResourceKey, namespace: Option<&str>) -> Option<&WatchKey> {
+        self.watches.iter().flat_map(|watch| &watch.keys).find(|key| {
+            key.resource == *resource && (key.namespace.is_none() || key.namespace.as_deref() == namespace)
+        })
+    }
+}

@@ -1,0 +1,40 @@
+//! `tenure check`: is this configuration one that `tenure run` would start with? Needs no cluster.
+
+use crate::cli::CheckArgs;
+use crate::run::read_settings;
+
+/// Reads the configuration as `tenure run` does and says what follows from it.
+pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<()> {
+    let (settings, warnings) = read_settings(&args.config, &tenure_settings::Flags::default())?;
+    let election = &settings.election;
+    let timing = &election.timing;
+    println!("{} is valid.", args.config.display());
+    println!(
+        "lock {}{}: lease {} s, renew {} s, retry {} s, grace {:.1} s, margin {:.2} s",
+        election.id,
+        election.namespace.as_ref().map(|namespace| format!(" in {namespace}")).unwrap_or_default(),
+        timing.lease().as_secs(),
+        timing.renew().as_secs(),
+        timing.retry().as_secs(),
+        timing.grace().as_secs_f64(),
+        timing.margin().as_secs_f64(),
+    );
+    for warning in warnings {
+        println!("warning: {warning}");
+    }
+    println!("plugins from {}", sources(&settings));
+    for grant in &settings.grants {
+        println!("grant to {}: {} rules", grant.plugin, grant.rules.len());
+    }
+    if settings.grants.is_empty() {
+        println!("no grants: no plugin may do anything; see [[grant]] in config/tenure.toml");
+    }
+    Ok(())
+}
+
+fn sources(settings: &tenure_settings::Settings) -> String {
+    let mut sources: Vec<String> =
+        settings.plugins.namespaces.iter().map(|namespace| format!("ConfigMaps in {namespace}")).collect();
+    sources.extend(settings.plugins.directory.iter().map(|directory| directory.display().to_string()));
+    if sources.is_empty() { "nowhere".to_owned() } else { sources.join(", ") }
+}

@@ -1,0 +1,142 @@
+//! `tenure dev`: a cluster in memory and N real replicas of `tenure run` on it. Owns the children and the API's listener;
+//! decides nothing about leadership, it only shows it.
+
+mod replica;
+mod screen;
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, ObjectMeta, PostParams};
+use tenure_local_cluster::LocalCluster;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use self::replica::Replica;
+use self::screen::Screen;
+use crate::cli::DevArgs;
+use crate::signals;
+
+/// What the replicas run with unless `--config` says otherwise.
+const DEVELOPMENT_CONFIG: &str = include_str!("development.toml");
+
+/// Runs until Ctrl-C or SIGTERM, or until a replica cannot be started.
+pub(crate) async fn dev(args: DevArgs) -> anyhow::Result<()> {
+    let screen = Arc::new(Screen::new(args.json));
+    let folder = Folder::open(args.data.as_deref())?;
+
+    let mut builder = LocalCluster::builder();
+    if let Some(data) = &args.data {
+        builder = builder.data(data.join("objects"));
+    }
+    let cluster = builder.build().with_context(|| format!("cannot restore the cluster from {}", folder.path().display()))?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, args.port))
+        .await
+        .with_context(|| format!("cannot listen on 127.0.0.1:{}; give a free port with --port, or 0 for any", args.port))?;
+    let address = listener.local_addr()?;
+    let kubeconfig = folder.path().join("kubeconfig");
+    std::fs::write(&kubeconfig, cluster.kubeconfig(address))?;
+
+    let api_ends = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    {
+        let (cluster, api_ends) = (cluster.clone(), api_ends.clone());
+        tasks.spawn(async move {
+            cluster.serve(listener, api_ends.cancelled_owned()).await.context("the Kubernetes API in memory failed")
+        });
+    }
+    create_namespaces(&cluster).await?;
+    let config = folder.write_config(&args)?;
+    screen.ready(&kubeconfig, address);
+
+    let stop = CancellationToken::new();
+    let mut replicas = JoinSet::new();
+    for number in 0..args.replicas {
+        let replica = Replica {
+            name: format!("replica-{number}"),
+            config: config.clone(),
+            kubeconfig: kubeconfig.clone(),
+            screen: screen.clone(),
+            stop: stop.clone(),
+        };
+        replicas.spawn(replica.run());
+    }
+
+    let result = tokio::select! {
+        () = signals::end_asked_for() => { screen.note("stopping"); Ok(()) }
+        Some(ended) = replicas.join_next() => ended.context("a replica's keeper panicked").and_then(|result| result),
+        Some(ended) = tasks.join_next() => ended.context("the API's task panicked").and_then(|result| result),
+    };
+    stop.cancel();
+    while replicas.join_next().await.is_some() {}
+    api_ends.cancel();
+    while tasks.join_next().await.is_some() {}
+    result
+}
+
+/// Where kubeconfig and configuration lie: the data directory, or one that goes with the command.
+enum Folder {
+    Kept(PathBuf),
+    Temporary(tempfile::TempDir),
+}
+
+impl Folder {
+    fn open(data: Option<&Path>) -> anyhow::Result<Self> {
+        match data {
+            Some(path) => {
+                std::fs::create_dir_all(path).with_context(|| format!("cannot create --data {}", path.display()))?;
+                Ok(Self::Kept(path.to_owned()))
+            }
+            None => Ok(Self::Temporary(tempfile::Builder::new().prefix("tenure-dev-").tempdir()?)),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Kept(path) => path,
+            Self::Temporary(folder) => folder.path(),
+        }
+    }
+
+    /// The configuration given, or the development one with this run's profile, plugin directory and code cache.
+    fn write_config(&self, args: &DevArgs) -> anyhow::Result<PathBuf> {
+        if let Some(given) = &args.config {
+            return given.canonicalize().with_context(|| format!("cannot read --config {}", given.display()));
+        }
+        let mut config: toml::Table = DEVELOPMENT_CONFIG.parse().context("the built-in development configuration")?;
+        config.insert("profile".into(), args.profile.clone().into());
+        let plugins = config.entry("plugins").or_insert_with(|| toml::Table::new().into());
+        if let Some(plugins) = plugins.as_table_mut() {
+            plugins.insert("code-cache".into(), self.path().join("code").display().to_string().into());
+            if let Some(directory) = &args.plugins {
+                let directory = directory
+                    .canonicalize()
+                    .with_context(|| format!("cannot read --plugins {}", directory.display()))?;
+                plugins.insert("directory".into(), directory.display().to_string().into());
+            }
+        }
+        let path = self.path().join("tenure.toml");
+        std::fs::write(&path, config.to_string())?;
+        Ok(path)
+    }
+}
+
+async fn create_namespaces(cluster: &LocalCluster) -> anyhow::Result<()> {
+    let namespaces: Api<Namespace> = Api::all(kube::Client::new(cluster.clone(), "default"));
+    for name in ["tenure-system", "tenure-plugins"] {
+        let namespace = Namespace {
+            metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+            ..Namespace::default()
+        };
+        match namespaces.create(&PostParams::default(), &namespace).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot create namespace {name}")),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! What `tenure dev` shows: lines for people, or lines of JSON for programs.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+/// Where the lines go.
+pub(super) struct Screen {
+    json: bool,
+}
+
+impl Screen {
+    pub(super) fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// The API answers.
+    pub(super) fn ready(&self, kubeconfig: &Path, api: SocketAddr) {
+        if self.json {
+            self.event(&json!({"event": "ready", "kubeconfig": kubeconfig, "api": format!("http://{api}")}));
+            return;
+        }
+        println!("Kubernetes API in memory at http://{api}; in another terminal:");
+        println!("  export KUBECONFIG={}", kubeconfig.display());
+        println!("  kubectl get lease -n tenure-system -w");
+        println!("  tenure status");
+        println!("Ctrl-C ends it all.");
+    }
+
+    /// A replica's process runs and its console answers.
+    pub(super) fn replica(&self, name: &str, pid: u32, console: &str) {
+        if self.json {
+            self.event(&json!({"event": "replica", "name": name, "pid": pid, "console": console}));
+        } else {
+            println!("{name}  pid {pid}  {console}");
+        }
+    }
+
+    /// A replica's process ended.
+    pub(super) fn ended(&self, name: &str, pid: u32, how: &str) {
+        if self.json {
+            self.event(&json!({"event": "ended", "name": name, "pid": pid, "how": how}));
+        } else {
+            println!("{name}  pid {pid} ended: {how}");
+        }
+    }
+
+    /// A log line of a replica, as its JSON subscriber wrote it.
+    pub(super) fn log(&self, name: &str, line: &Value) {
+        if self.json {
+            self.event(&json!({"event": "log", "name": name, "line": line}));
+            return;
+        }
+        let text = |key: &str| line.get(key).and_then(Value::as_str).unwrap_or_default();
+        let fields = line.get("fields").and_then(Value::as_object);
+        let message = fields.and_then(|fields| fields.get("message")).and_then(Value::as_str).unwrap_or_default();
+        let rest: Vec<String> = fields
+            .into_iter()
+            .flatten()
+            .filter(|(key, _)| *key != "message")
+            .map(|(key, value)| match value {
+                Value::String(text) => format!("{key}={text}"),
+                other => format!("{key}={other}"),
+            })
+            .collect();
+        let time = text("timestamp").get(11..23).unwrap_or_default().to_owned();
+        println!("{time} {name} {:5} {message}  {}", text("level"), rest.join(" "));
+    }
+
+    /// A line that is not a log line.
+    pub(super) fn raw(&self, name: &str, line: &str) {
+        if self.json {
+            self.event(&json!({"event": "output", "name": name, "line": line}));
+        } else {
+            println!("{name} {line}");
+        }
+    }
+
+    /// A word of our own.
+    pub(super) fn note(&self, text: &str) {
+        if self.json {
+            self.event(&json!({"event": "note", "text": text}));
+        } else {
+            println!("{text}");
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "one way of printing, beside its siblings")]
+    fn event(&self, event: &Value) {
+        println!("{event}");
+    }
+}

@@ -1,0 +1,30 @@
+//! `tenure run`: the host itself.
+
+use crate::cli::RunArgs;
+use crate::run;
+
+/// Runs until SIGTERM or SIGINT, or until something that must not end has ended.
+pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
+    if args.end_with_parent {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
+    }
+    let flags = tenure_settings::Flags {
+        leader_elect: args.election.leader_elect,
+        leader_elect_id: args.election.leader_elect_id,
+        leader_elect_namespace: args.election.leader_elect_namespace,
+        leader_elect_identity: args.election.leader_elect_identity,
+        leader_elect_lease_duration: args.election.leader_elect_lease_duration,
+        leader_elect_renew_deadline: args.election.leader_elect_renew_deadline,
+        leader_elect_retry_period: args.election.leader_elect_retry_period,
+        leader_elect_release_on_cancel: args.election.leader_elect_release_on_cancel,
+    };
+    let (mut settings, warnings) = run::read_settings(&args.config, &flags)?;
+    if let Some(listen) = args.console_listen {
+        settings.console.listen = listen;
+    }
+    crate::logging::start(&settings.log);
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    run::run(settings, &args.cluster).await
+}

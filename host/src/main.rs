@@ -1,0 +1,45 @@
+//! Tenure: WebAssembly plugins for Kubernetes that run only while this replica holds leadership.
+//! Wiring only: parse what was typed, run the command, say what went wrong.
+
+mod board;
+mod catalog;
+mod cli;
+mod commands;
+mod logging;
+mod run;
+mod signals;
+mod supervise;
+mod view;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::{Cli, Command, PluginCommand};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(dispatch(cli.command)));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            commands::complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn dispatch(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Run(args) => commands::run::run(*args).await,
+        Command::Dev(args) => commands::dev::dev(args).await,
+        Command::Check(args) => commands::check::check(&args),
+        Command::Status(args) => commands::status::status(args).await,
+        Command::Plugin(PluginCommand::Pack(args)) => commands::plugin::pack(&args),
+        Command::Plugin(PluginCommand::Check(args)) => commands::plugin::check(&args),
+    }
+}

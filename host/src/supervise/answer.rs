@@ -1,0 +1,282 @@
+//! Errors of the house in the words of the contract, and what is read out of a guest's JSON before it is let through.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tenure_capability::Reason;
+use tenure_cluster::{ApiError, ApiStatus, ResolveError, ResourceKey, WriteError};
+use tenure_console::CallResult;
+use tenure_sandbox::{DeleteOptions, Error, ObjectRef, Propagation};
+
+/// Not granted.
+pub(crate) fn denied(reason: &Reason) -> Error {
+    Error::new("Denied", reason.to_string())
+}
+
+/// The request makes no sense, whoever asks.
+pub(crate) fn bad_request(message: impl Into<String>) -> Error {
+    Error::new("BadRequest", message)
+}
+
+/// Discovery did not find the kind, or could not be asked.
+pub(crate) fn unresolved(error: ResolveError) -> Error {
+    match error {
+        ResolveError::Api(error) => api_failed(error),
+        other => Error::new("NotFound", other.to_string()),
+    }
+}
+
+/// A read that failed.
+pub(crate) fn api_failed(error: ApiError) -> Error {
+    match error {
+        ApiError::Status(status) => from_status(*status),
+        ApiError::Timeout { .. } => Error::new("Timeout", describe(&error)),
+        other => Error::new("InternalError", describe(&other)),
+    }
+}
+
+/// A write that failed, or whose answer was lost.
+pub(crate) fn write_failed(error: WriteError) -> Error {
+    match error {
+        WriteError::Status(status) => from_status(*status),
+        WriteError::Closed { .. } => Error::cancelled(),
+        WriteError::Unknown { .. } => Error::new("Unknown", describe(&error)),
+        other => bad_request(describe(&other)),
+    }
+}
+
+fn from_status(status: ApiStatus) -> Error {
+    Error {
+        reason: status.reason,
+        message: status.message,
+        status: Some(status.json),
+        retry_after_ms: status.retry_after.map(|after| u32::try_from(after.as_millis()).unwrap_or(u32::MAX)),
+    }
+}
+
+/// An error with everything that caused it, in one line.
+pub(crate) fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// How a host call is counted.
+pub(crate) fn call_result<T>(result: &Result<T, Error>) -> CallResult {
+    match result {
+        Ok(_) => CallResult::Ok,
+        Err(error) => match error.reason.as_str() {
+            "Denied" => CallResult::Denied,
+            "Limited" => CallResult::Limited,
+            "Cancelled" => CallResult::Cancelled,
+            _ => CallResult::Error,
+        },
+    }
+}
+
+/// JSON from the API server as text.
+pub(crate) fn text(bytes: &Bytes) -> Result<String, Error> {
+    std::str::from_utf8(bytes)
+        .map(str::to_owned)
+        .map_err(|_| Error::new("InternalError", "the API server's answer is not UTF-8"))
+}
+
+/// The namespace a reference must have, or must not have.
+pub(crate) fn namespace_of<'a>(resource: &ResourceKey, object: &'a ObjectRef) -> Result<Option<&'a str>, Error> {
+    match (resource.namespaced, object.namespace.as_deref().filter(|namespace| !namespace.is_empty())) {
+        (true, Some(namespace)) => Ok(Some(namespace)),
+        (false, None) => Ok(None),
+        (true, None) => Err(bad_request(format!("{} is namespaced: the reference must name a namespace", resource.kind))),
+        (false, Some(namespace)) => Err(bad_request(format!(
+            "{} is cluster-scoped: the reference must not name a namespace, it names {namespace:?}",
+            resource.kind
+        ))),
+    }
+}
+
+/// No such object.
+pub(crate) fn not_found(resource: &ResourceKey, name: &str) -> Error {
+    Error::new("NotFound", format!("{resource} {name:?} not found"))
+}
+
+/// A guest's JSON.
+pub(crate) fn json(body: &str) -> Result<Value, Error> {
+    serde_json::from_str(body).map_err(|error| bad_request(format!("the body is not JSON: {error}")))
+}
+
+/// The body of a create: agrees with the reference, and carries its name, or for a reference that ends in `-` that as
+/// generateName.
+pub(crate) fn new_body_of(object: &ObjectRef, body: &str) -> Result<Value, Error> {
+    let unnamed = ObjectRef { name: String::new(), ..object.clone() };
+    let generated = object.name.ends_with('-');
+    let mut value = if generated { body_of_unnamed(&unnamed, json(body)?)? } else { body_of(object, body)? };
+    let field = if generated { "generateName" } else { "name" };
+    let root = value.as_object_mut().ok_or_else(|| bad_request("the body is not a JSON object"))?;
+    let metadata = root.entry("metadata").or_insert_with(|| Value::Object(serde_json::Map::new()));
+    let metadata = metadata.as_object_mut().ok_or_else(|| bad_request("the body's metadata is not a JSON object"))?;
+    metadata.insert(field.to_owned(), Value::String(object.name.clone()));
+    Ok(value)
+}
+
+fn body_of_unnamed(object: &ObjectRef, value: Value) -> Result<Value, Error> {
+    if value.pointer("/metadata/name").is_some() {
+        return Err(bad_request("the reference asks for a generated name, the body has a metadata.name: leave it out"));
+    }
+    agree(object, value)
+}
+
+/// The body a guest wants to store, once it agrees with the reference about what it is.
+pub(crate) fn body_of(object: &ObjectRef, body: &str) -> Result<Value, Error> {
+    agree(object, json(body)?)
+}
+
+fn agree(object: &ObjectRef, value: Value) -> Result<Value, Error> {
+    let claims = [
+        ("apiVersion", value.get("apiVersion"), Some(object.kind.api_version.as_str())),
+        ("kind", value.get("kind"), Some(object.kind.kind.as_str())),
+        ("metadata.name", value.pointer("/metadata/name"), Some(object.name.as_str())),
+        ("metadata.namespace", value.pointer("/metadata/namespace"), object.namespace.as_deref()),
+    ];
+    for (field, claimed, referenced) in claims {
+        let agrees = match claimed {
+            None | Some(Value::Null) => true,
+            Some(Value::String(claimed)) => Some(claimed.as_str()) == referenced,
+            Some(_) => false,
+        };
+        if !agrees {
+            return Err(bad_request(format!(
+                "the body's {field} is {}, the reference says {}",
+                claimed.unwrap_or(&Value::Null),
+                referenced.map_or_else(|| "none".to_owned(), |text| format!("{text:?}")),
+            )));
+        }
+    }
+    Ok(value)
+}
+
+/// The labels an object to be stored carries.
+pub(crate) fn labels_of(object: &Value) -> Vec<(String, String)> {
+    pairs(object.pointer("/metadata/labels")).collect()
+}
+
+/// The labels a JSON patch may write: what it sets at, below or above `/metadata/labels`.
+///
+/// # Errors
+/// When it moves or copies something there that only the server could look up.
+pub(crate) fn labels_of_json_patch(patch: &Value) -> Result<Vec<(String, String)>, Error> {
+    let mut labels = Vec::new();
+    for operation in patch.as_array().into_iter().flatten() {
+        let text = |field: &str| operation.get(field).and_then(Value::as_str).unwrap_or_default();
+        let (path, value) = (text("path"), operation.get("value").unwrap_or(&Value::Null));
+        if let Some(label) = path.strip_prefix("/metadata/labels/") {
+            let label = label.replace("~1", "/").replace("~0", "~");
+            labels.push((label, value.as_str().unwrap_or_default().to_owned()));
+            continue;
+        }
+        let above = matches!(path, "" | "/metadata" | "/metadata/labels");
+        if above && matches!(text("op"), "move" | "copy") {
+            return Err(bad_request(format!("a JSON patch may not {} onto {path:?}: add labels one by one", text("op"))));
+        }
+        let inner = match path {
+            "/metadata/labels" => Some(value),
+            "/metadata" => value.get("labels"),
+            "" => value.pointer("/metadata/labels"),
+            _ => None,
+        };
+        labels.extend(pairs(inner));
+    }
+    Ok(labels)
+}
+
+fn pairs(labels: Option<&Value>) -> impl Iterator<Item = (String, String)> {
+    let labels = labels.and_then(Value::as_object).into_iter().flatten();
+    labels.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
+}
+
+/// `DeleteOptions` in meta/v1.
+pub(crate) fn delete_options(options: &DeleteOptions) -> Value {
+    let mut body = json!({"kind": "DeleteOptions", "apiVersion": "v1"});
+    if options.uid.is_some() || options.resource_version.is_some() {
+        body["preconditions"] = json!({"uid": options.uid, "resourceVersion": options.resource_version});
+    }
+    if let Some(propagation) = options.propagation {
+        body["propagationPolicy"] = json!(match propagation {
+            Propagation::Background => "Background",
+            Propagation::Foreground => "Foreground",
+            Propagation::Orphan => "Orphan",
+        });
+    }
+    if let Some(seconds) = options.grace_period_seconds {
+        body["gracePeriodSeconds"] = seconds.into();
+    }
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use tenure_sandbox::Kind;
+
+    use super::*;
+
+    fn reference() -> ObjectRef {
+        ObjectRef {
+            kind: Kind { api_version: "v1".into(), kind: "ConfigMap".into() },
+            namespace: Some("a".into()),
+            name: "b".into(),
+        }
+    }
+
+    #[test]
+    fn a_body_that_says_nothing_of_itself_agrees() {
+        assert_eq!(body_of(&reference(), r#"{"data":{}}"#), Ok(json!({"data": {}})));
+    }
+
+    #[test]
+    fn a_body_of_another_kind_namespace_or_name_is_refused() {
+        for (body, field) in [
+            (r#"{"kind":"Secret"}"#, "kind"),
+            (r#"{"apiVersion":"apps/v1"}"#, "apiVersion"),
+            (r#"{"metadata":{"name":"other"}}"#, "metadata.name"),
+            (r#"{"metadata":{"namespace":"other"}}"#, "metadata.namespace"),
+            (r#"{"kind":7}"#, "kind"),
+        ] {
+            let error = body_of(&reference(), body).unwrap_err();
+            assert!(error.message.contains(field), "{body}: {error}");
+        }
+    }
+
+    #[test]
+    fn labels_hidden_anywhere_in_a_json_patch_are_found() {
+        let found = labels_of_json_patch(&json!([
+            {"op": "add", "path": "/metadata/labels/tenure.dev~1plugin", "value": "true"},
+            {"op": "add", "path": "/metadata/labels", "value": {"b": "2"}},
+            {"op": "replace", "path": "/metadata", "value": {"labels": {"c": "3"}}},
+            {"op": "replace", "path": "", "value": {"metadata": {"labels": {"d": "4"}}}},
+            {"op": "add", "path": "/data/x", "value": "y"},
+        ]))
+        .unwrap();
+        let names: Vec<_> = found.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(names, ["tenure.dev/plugin", "b", "c", "d"]);
+    }
+
+    #[test]
+    fn labels_that_only_the_server_could_look_up_are_refused() {
+        let patch = json!([{"op": "copy", "from": "/data", "path": "/metadata/labels"}]);
+        assert!(labels_of_json_patch(&patch).is_err());
+        let patch = json!([{"op": "move", "from": "/data/x", "path": "/metadata/labels/tenure.dev~1plugin"}]);
+        assert_eq!(labels_of_json_patch(&patch).unwrap()[0].0, "tenure.dev/plugin");
+    }
+
+    #[test]
+    fn a_create_carries_the_name_of_its_reference() {
+        let created = new_body_of(&reference(), "{}").unwrap();
+        assert_eq!(created, json!({"metadata": {"name": "b"}}));
+        let generated = ObjectRef { name: "b-".into(), ..reference() };
+        assert_eq!(new_body_of(&generated, "{}"), Ok(json!({"metadata": {"generateName": "b-"}})));
+        assert!(new_body_of(&generated, r#"{"metadata":{"name":"x"}}"#).is_err());
+    }
+}

@@ -1,0 +1,49 @@
+//! How many requests a plugin may make per second: one bucket a plugin, shared by its instances.
+
+use std::num::NonZeroU32;
+
+use governor::clock::Clock as _;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use tenure_sandbox::Error;
+
+/// A plugin's requests per second; as many may come at once.
+pub(crate) struct Budget {
+    requests_per_second: NonZeroU32,
+    limiter: DefaultDirectRateLimiter,
+}
+
+impl Budget {
+    pub(crate) fn new(requests_per_second: NonZeroU32) -> Self {
+        Self { requests_per_second, limiter: RateLimiter::direct(Quota::per_second(requests_per_second)) }
+    }
+
+    /// Takes one request out of the budget.
+    pub(crate) fn take(&self) -> Result<(), Error> {
+        self.limiter.check().map_err(|until| {
+            let wait = until.wait_time_from(governor::clock::DefaultClock::default().now());
+            Error {
+                retry_after_ms: Some(u32::try_from(wait.as_millis()).unwrap_or(u32::MAX).max(1)),
+                ..Error::limited(format!(
+                    "more than {} requests in one second; limits.requests-per-second in the manifest, within the host's",
+                    self.requests_per_second
+                ))
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_that_is_used_up_says_how_long_to_wait() {
+        let budget = Budget::new(NonZeroU32::new(3).unwrap());
+        for _ in 0..3 {
+            budget.take().unwrap();
+        }
+        let error = budget.take().unwrap_err();
+        assert_eq!(error.reason, "Limited");
+        assert!(error.retry_after_ms.is_some_and(|wait| (1..=1000).contains(&wait)), "{error:?}");
+    }
+}

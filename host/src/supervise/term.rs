@@ -1,0 +1,86 @@
+//! What all plugins share in one term. Dropped with the term; the next has one of its own.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tenure_cluster::{BarrierReport, Cluster, TermWriter, WatchKey};
+use tenure_console::LockMetrics;
+use tenure_election::{Clock, LiveTerm, Standing, Term};
+use tenure_sandbox::Sandbox;
+use tokio_util::sync::CancellationToken;
+
+use crate::board::Board;
+
+/// What lives as long as the process and every term uses.
+pub(crate) struct House {
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) sandbox: Arc<Sandbox>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) board: Arc<Board>,
+    pub(crate) lock_metrics: LockMetrics,
+    pub(crate) writers: Arc<Writers>,
+    /// How long an admitted write may take to be answered.
+    pub(crate) write_timeout: Duration,
+    /// The election's margin: what one delay on the network may cost.
+    pub(crate) margin: Duration,
+    /// Within a term a key waits at most so long for the cache to see its last call's writes.
+    pub(crate) own_writes_wait_max: Duration,
+}
+
+/// One term.
+pub(crate) struct TermContext {
+    pub(crate) house: Arc<House>,
+    pub(crate) live: Arc<LiveTerm>,
+    pub(crate) writer: Arc<TermWriter>,
+    /// Leadership ends: calls should come to their end.
+    pub(crate) soft: CancellationToken,
+    /// Guests must die.
+    pub(crate) kill: CancellationToken,
+}
+
+impl TermContext {
+    /// Whether guests are to be told that leadership ends.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.soft.is_cancelled() || self.live.standing(self.house.clock.now()) != Standing::Firm
+    }
+
+    /// Whether a guest may still ask anything.
+    pub(crate) fn is_over(&self) -> bool {
+        self.kill.is_cancelled() || self.live.standing(self.house.clock.now()) == Standing::Closed
+    }
+
+    /// Waits until the cache holds everything that was written before this call.
+    pub(crate) async fn barrier(&self, keys: &[WatchKey], limit: Duration) -> BarrierReport {
+        let started = Instant::now();
+        let report = self.house.cluster.barrier(keys, limit).await;
+        if report.is_ready() {
+            self.house.lock_metrics.observe_barrier(started.elapsed());
+        }
+        report
+    }
+}
+
+/// The writers of the terms that have not ended, for the election thread to sever.
+#[derive(Default)]
+pub(crate) struct Writers(Mutex<BTreeMap<Term, Arc<TermWriter>>>);
+
+impl Writers {
+    /// From now on the election thread can sever it.
+    pub(crate) fn register(&self, term: Term, writer: Arc<TermWriter>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(term, writer);
+    }
+
+    /// The term is over and settled.
+    pub(crate) fn forget(&self, term: Term) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&term);
+    }
+
+    /// Resets every connection of a term. Called on the election thread the instant its gate closes.
+    pub(crate) fn sever(&self, term: Term) {
+        let writer = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&term).cloned();
+        if let Some(writer) = writer {
+            writer.sever();
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! One plugin instance: made at the first call, kept for the next.
+
+use std::{cell::RefCell, sync::Once};
+
+use super::imports::{Imports, emit};
+use crate::{Cluster, Error, ObjectRef, Outcome, Reconciler, Request, Result, bindings, log::Level};
+
+/// Where the instance lives between calls. The contract has one call at a time, so a `RefCell` is all it takes.
+pub struct Slot<R> {
+    instance: RefCell<Option<(R, Cluster)>>,
+}
+
+impl<R: Reconciler> Slot<R> {
+    /// No instance yet.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self { instance: RefCell::new(None) }
+    }
+
+    /// Reconciles, making the instance first where there is none.
+    ///
+    /// # Errors
+    /// What the plugin answers; before that, settings that do not fit it.
+    pub fn call(&self, request: bindings::Request) -> Result<bindings::Outcome, bindings::Error> {
+        log_panics();
+        self.reconcile(request.into()).map(Into::into).map_err(Into::into)
+    }
+
+    fn reconcile(&self, request: Request) -> Result<Outcome> {
+        let mut instance = self.instance.borrow_mut();
+        let (reconciler, cluster) = match &mut *instance {
+            Some(made) => made,
+            empty => empty.insert((R::new(settings()?)?, Cluster::new(Imports))),
+        };
+        reconciler.reconcile(request, cluster)
+    }
+}
+
+fn settings<T: serde::de::DeserializeOwned>() -> Result<T> {
+    let json = bindings::tenure::plugin::settings::get();
+    // A manifest without [settings] arrives as `{}`, and a plugin without settings takes `()`, which JSON calls `null`.
+    serde_json::from_str(&json).or_else(|error| {
+        if json.trim() == "{}" {
+            if let Ok(none) = serde_json::from_str("null") {
+                return Ok(none);
+            }
+        }
+        Err(Error::guest(format!("the manifest's [settings] do not fit the plugin: {error}")))
+    })
+}
+
+/// A panic ends in a trap, whose message says nothing: the log line comes first.
+fn log_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        std::panic::set_hook(Box::new(|panic| {
+            let message = panic.payload_as_str().unwrap_or("panicked without a message");
+            let place = panic.location().map(ToString::to_string).unwrap_or_default();
+            emit(Level::Error, &format!("panicked: {message}"), &[("location", place)]);
+        }));
+    });
+}
+
+impl From<bindings::Request> for Request {
+    fn from(request: bindings::Request) -> Self {
+        use crate::Cause;
+        use bindings::tenure::plugin::reconcile_types::Cause as Contract;
+        let cause = match request.cause {
+            Contract::Changed => Cause::Changed,
+            Contract::Deleted => Cause::Deleted,
+            Contract::Scheduled => Cause::Scheduled,
+            Contract::Retried(failures) => Cause::Retried(failures),
+            Contract::TermStarted => Cause::TermStarted,
+        };
+        let object = request.object;
+        let object = ObjectRef {
+            kind: crate::Kind { api_version: object.kind.api_version, kind: object.kind.kind },
+            namespace: object.namespace,
+            name: object.name,
+        };
+        Request::new(cause, object, request.body)
+    }
+}
+
+impl From<Outcome> for bindings::Outcome {
+    fn from(outcome: Outcome) -> Self {
+        let requeue_after_ms = outcome.requeue().map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
+        Self { requeue_after_ms, extra: Vec::new() }
+    }
+}
+
+impl From<Error> for bindings::Error {
+    fn from(error: Error) -> Self {
+        Self {
+            reason: error.reason().to_string(),
+            message: error.message().to_owned(),
+            status: error.status().map(str::to_owned),
+            retry_after_ms: error.retry_after().map(|delay| u32::try_from(delay.as_millis()).unwrap_or(u32::MAX)),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Write Tenure plugins in Rust.
+//!
+//! A plugin is a type that implements [`Reconciler`], handed to [`reconciler!`]. The host calls it for each object it
+//! watches, only while this replica leads, with a [`Cluster`] cut down to what the cluster's owner granted.
+//!
+//! ```
+//! use serde::Deserialize;
+//! use tenure_plugin::{Cluster, Outcome, PartialObject, Reconciler, Request, Result, info};
+//!
+//! #[derive(Deserialize)]
+//! #[serde(deny_unknown_fields)]
+//! struct Settings {
+//!     greeting: String,
+//! }
+//!
+//! struct Greeter {
+//!     settings: Settings,
+//! }
+//!
+//! impl Reconciler for Greeter {
+//!     type Settings = Settings;
+//!
+//!     fn new(settings: Settings) -> Result<Self> {
+//!         Ok(Self { settings })
+//!     }
+//!
+//!     fn reconcile(&mut self, request: Request, cluster: &Cluster) -> Result<Outcome> {
+//!         let Some(object) = request.body::<PartialObject>()? else {
+//!             return Ok(Outcome::done()); // gone
+//!         };
+//!         info!(object = request.object, term = cluster.term(); "{}, {}", self.settings.greeting, object.metadata.name);
+//!         Ok(Outcome::done())
+//!     }
+//! }
+//!
+//! tenure_plugin::reconciler!(Greeter);
+//! ```
+//!
+//! Built for `wasm32-unknown-unknown` as a `cdylib`, that is a plugin. Built natively it is an ordinary crate, and
+//! [`testing::FakeCluster`] stands in for the cluster in its unit tests.
+
+#[doc(hidden)]
+pub mod bindings;
+mod cluster;
+mod error;
+#[doc(hidden)]
+pub mod guest;
+pub mod host;
+mod list;
+pub mod log;
+mod object;
+mod options;
+mod reconcile;
+#[cfg(not(target_family = "wasm"))]
+pub mod testing;
+
+pub use cluster::Cluster;
+pub use error::{Error, Reason, Result, StatusCause};
+pub use list::Objects;
+pub use object::{Kind, Metadata, ObjectRef, PartialObject};
+pub use options::{DeleteOptions, EventType, GetOptions, ListOptions, PatchType, Propagation, WriteOptions};
+pub use reconcile::{Cause, Outcome, Reconciler, Request};
+
+/// Makes the type a plugin: exports what the contract's `reconciler` world asks for. Once in a crate, in guests only; a
+/// native build of the crate exports nothing, so that plugins can be linked side by side into one test.
+#[macro_export]
+macro_rules! reconciler {
+    ($reconciler:ty) => {
+        #[cfg(target_family = "wasm")]
+        const _: () = {
+            ::std::thread_local! {
+                static PLUGIN: $crate::guest::Slot<$reconciler> = const { $crate::guest::Slot::empty() };
+            }
+
+            struct Exported;
+
+            impl $crate::bindings::Guest for Exported {
+                fn reconcile(
+                    request: $crate::bindings::Request,
+                ) -> ::std::result::Result<$crate::bindings::Outcome, $crate::bindings::Error> {
+                    PLUGIN.with(|slot| slot.call(request))
+                }
+            }
+
+    $crate::bindings::export_reconciler!(Exported with_types_in $crate::bindings);
+        };
+    };
+}

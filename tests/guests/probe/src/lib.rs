@@ -1,0 +1,133 @@
+//! A plugin that does what a whole-host test tells it to, good or bad.
+//!
+//! Every watched ConfigMap gets annotations that say who wrote last: `probe/term` and `probe/value`. What else happens is
+//! the setting `behaviour`.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tenure_plugin::{Cluster, Error, ObjectRef, Outcome, Reconciler, Request, Result, info};
+
+/// The manifest's `[settings]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    behaviour: Behaviour,
+    /// What to stamp objects with.
+    #[serde(default)]
+    value: String,
+}
+
+/// What to do with each object.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Behaviour {
+    /// Stamp it, once.
+    Stamp,
+    /// Stamp it again and again, until a write is refused; never asks whether it is cancelled.
+    Burst,
+    /// Stamp it, then wait for the cancellation, then stamp `probe/finished`.
+    Linger,
+    /// Stamp it, then spin until killed, deaf to everything.
+    Deaf,
+    /// Break off.
+    Trap,
+    /// Never return.
+    Spin,
+    /// Take memory until there is none.
+    Eat,
+    /// Return an error.
+    Fail,
+    /// Write where nothing is granted, and stamp the answer's reason.
+    Trespass,
+}
+
+/// The plugin.
+#[derive(Debug)]
+pub struct Probe {
+    settings: Settings,
+}
+
+impl Reconciler for Probe {
+    type Settings = Settings;
+
+    fn new(settings: Settings) -> Result<Self> {
+        Ok(Self { settings })
+    }
+
+    fn reconcile(&mut self, request: Request, cluster: &Cluster) -> Result<Outcome> {
+        let object = &request.object;
+        info!(object = object; "reconcile");
+        match self.settings.behaviour {
+            Behaviour::Stamp => self.stamp(cluster, object, json!({})),
+            Behaviour::Burst => self.burst(cluster, object),
+            Behaviour::Linger => self.linger(cluster, object),
+            Behaviour::Deaf => {
+                self.stamp(cluster, object, json!({}))?;
+                spin()
+            }
+            Behaviour::Trap => panic!("told to"),
+            Behaviour::Spin => spin(),
+            Behaviour::Eat => eat(),
+            Behaviour::Fail => Err(Error::guest("told to")),
+            Behaviour::Trespass => self.trespass(cluster, object),
+        }?;
+        Ok(Outcome::done())
+    }
+}
+
+impl Probe {
+    fn stamp(&self, cluster: &Cluster, object: &ObjectRef, more: Value) -> Result<()> {
+        let mut annotations = json!({"probe/term": cluster.term().to_string(), "probe/value": self.settings.value});
+        if let (Some(annotations), Value::Object(more)) = (annotations.as_object_mut(), more) {
+            annotations.extend(more);
+        }
+        cluster.merge_patch::<Value>(object, &json!({"metadata": {"annotations": annotations}})).map(drop)
+    }
+
+    fn burst(&self, cluster: &Cluster, object: &ObjectRef) -> Result<()> {
+        for number in 0_u64.. {
+            match self.stamp(cluster, object, json!({"probe/number": number.to_string()})) {
+                Err(error) if error.is_limited() => drop(cluster.wait(Duration::from_millis(20))),
+                result => result?,
+            }
+        }
+        Ok(())
+    }
+
+    fn linger(&self, cluster: &Cluster, object: &ObjectRef) -> Result<()> {
+        self.stamp(cluster, object, json!({}))?;
+        while !cluster.wait(Duration::from_secs(1)) {}
+        self.stamp(cluster, object, json!({"probe/finished": cluster.term().to_string()}))
+    }
+
+    fn trespass(&self, cluster: &Cluster, object: &ObjectRef) -> Result<()> {
+        let mut reasons = Vec::new();
+        for target in [
+            ObjectRef::config_map("tenure-plugins", "probe"),
+            ObjectRef::config_map("tenure-system", "anything"),
+            ObjectRef::namespace("default"),
+        ] {
+            let answer = cluster.merge_patch::<Value>(&target, &json!({"metadata": {"annotations": {"probe/was": "here"}}}));
+            reasons.push(answer.err().map_or_else(|| "Allowed".to_owned(), |error| error.reason().as_str().to_owned()));
+        }
+        self.stamp(cluster, object, json!({"probe/reasons": reasons.join(",")}))
+    }
+}
+
+fn spin() -> ! {
+    let mut number = 0_u64;
+    loop {
+        number = std::hint::black_box(number.wrapping_add(1));
+    }
+}
+
+fn eat() -> ! {
+    let mut all = Vec::new();
+    loop {
+        all.push(std::hint::black_box(vec![1_u8; 1 << 20]));
+    }
+}
+
+tenure_plugin::reconciler!(Probe);

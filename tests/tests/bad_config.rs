@@ -1,0 +1,125 @@
+//! Wrong input to the program itself: one error that says what, where and how to mend it.
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use tenure_local_cluster::Intercept;
+use tenure_tests::{Options, World, program, until};
+
+fn tenure(arguments: &[&str]) -> Output {
+    Command::new(program()).args(arguments).env_remove("KUBECONFIG").output().expect("the program runs")
+}
+
+/// The one error line of a command that must fail.
+fn error_of(arguments: &[&str]) -> String {
+    let output = tenure(arguments);
+    assert!(!output.status.success(), "{arguments:?} succeeded");
+    let stderr = String::from_utf8(output.stderr).expect("UTF-8");
+    let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error:")).collect();
+    assert_eq!(errors.len(), 1, "one error, not {errors:?} in {stderr}");
+    stderr
+}
+
+fn check(config: &str) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tenure.toml");
+    std::fs::write(&path, config).expect("written");
+    error_of(&["check", "--config", path.to_str().expect("UTF-8")])
+}
+
+fn contains_all(message: &str, words: &[&str]) {
+    for word in words {
+        assert!(message.contains(word), "{word:?} is missing in {message:?}");
+    }
+}
+
+#[test]
+fn a_missing_configuration_is_named() {
+    contains_all(&error_of(&["run", "--config", "/nowhere/tenure.toml"]), &["/nowhere/tenure.toml", "--config"]);
+}
+
+#[test]
+fn an_unknown_key_is_answered_with_the_nearest_known_one() {
+    contains_all(&check("[election]\nlease-durration = \"15s\"\n"), &["lease-durration", "lease-duration", "tenure.toml", "2"]);
+}
+
+#[test]
+fn timing_in_the_wrong_order_is_refused_with_its_numbers() {
+    let message = check("[election]\nlease-duration = \"10s\"\nrenew-deadline = \"10s\"\n");
+    contains_all(&message, &["10", "lease-duration", "renew-deadline"]);
+}
+
+#[test]
+fn a_lock_name_that_cannot_be_one_is_refused() {
+    contains_all(&check("[election]\nid = \"Not_A_Name\"\n"), &["Not_A_Name"]);
+}
+
+#[test]
+fn an_unreadable_kubeconfig_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = write(folder.path(), "tenure.toml", "profile = \"development\"\n");
+    let kubeconfig = write(folder.path(), "kubeconfig", "this is: [no kubeconfig");
+    contains_all(&error_of(&["run", "--config", &config, "--kubeconfig", &kubeconfig]), &[&kubeconfig]);
+    contains_all(&error_of(&["run", "--config", &config, "--kubeconfig", "/nowhere/kubeconfig"]), &["/nowhere/kubeconfig"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreachable_api_is_said_once_and_waited_for() {
+    let mut world = World::new(Options::default()).await;
+    // A port that nobody listens on: this world's own, after a detour.
+    let text = std::fs::read_to_string(world.folder().join("kubeconfig")).expect("a kubeconfig");
+    let elsewhere = text.replace(&world.address.to_string(), "127.0.0.1:1");
+    std::fs::write(world.folder().join("kubeconfig"), elsewhere).expect("written");
+    world.start("lost");
+    world.replica("lost").logged("127.0.0.1:1").await;
+    assert!(world.replica("lost").is_running(), "it keeps trying");
+    std::fs::write(world.folder().join("kubeconfig"), text).expect("written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forbidden_lease_names_the_role_that_mends_it() {
+    let mut world = World::new(Options::default()).await;
+    world.cluster.intercept(Arc::new(|request| {
+        let lease = request.resource == "leases" && request.user_agent.starts_with("tenure");
+        if lease { Intercept::Forbid("no such right".into()) } else { Intercept::Pass }
+    }));
+    world.start("poor");
+    let line = world.replica("poor").logged("Role").await;
+    contains_all(&line, &["leases", "tenure-system", "get"]);
+    assert!(world.replica("poor").is_running(), "it waits for the Role");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_is_taken_is_named() {
+    let world = World::new(Options::default()).await;
+    let folder = world.folder();
+    let config = folder.join("tenure.toml").display().to_string();
+    let kubeconfig = folder.join("kubeconfig").display().to_string();
+    let taken = world.address.to_string();
+    let arguments = ["run", "--config", &config, "--kubeconfig", &kubeconfig, "--console-listen", &taken];
+    let message = tokio::task::block_in_place(|| error_of(&arguments));
+    contains_all(&message, &[&taken, "console"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_watching_is_forbidden_the_lock_is_polled() {
+    let mut world = World::new(Options::default()).await;
+    world.cluster.intercept(Arc::new(|request| {
+        let watch = request.resource == "leases" && request.verb == "watch" && request.user_agent.starts_with("tenure");
+        if watch { Intercept::Forbid("no watch".into()) } else { Intercept::Pass }
+    }));
+    world.start("one");
+    world.start("two");
+    let leader = world.leader().await;
+    world.replica(&leader).signal(rustix::process::Signal::TERM);
+    world.leader_after(&leader).await;
+    until("a warning about polling", || async { world.replicas.values().any(|replica| replica.log_text().contains("poll")) }).await;
+    world.judge.assert_clean();
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, text).expect("written");
+    path.display().to_string()
+}

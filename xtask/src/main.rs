@@ -1,0 +1,48 @@
+//! The project's own commands: demo, test, check, plugins, bench, long.
+//!
+//! Runs cargo, the programs that cargo builds, and kubectl. Sees none of the project's crates: what the demo claims it
+//! has observed, it has observed from outside, through the Kubernetes API.
+#![expect(clippy::print_stdout, reason = "a command talks to whoever typed it")]
+
+mod arrows;
+mod bench;
+mod check;
+mod cli;
+mod demo;
+mod kubectl;
+mod long;
+mod plugins;
+mod process;
+mod steps;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use workspace::Workspace;
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    process::notice_signals()?;
+    let workspace = Workspace::find()?;
+    match cli.command {
+        Command::Test(args) => test::run(&workspace, &args),
+        Command::Check(args) => check::run(&workspace, &args),
+        Command::Plugins => plugins::run(&workspace),
+        Command::Demo(args) => demo::run(&workspace, &args),
+        Command::Bench(args) => bench::run(&workspace, &args),
+        Command::Long(args) => long::run(&workspace, &args),
+    }
+}
