@@ -31,7 +31,10 @@ type Rows = BTreeMap<String, (String, String)>;
 fn main() -> Result<(), Box<dyn Error>> {
     let directory = std::env::args().nth(1).ok_or("name the directory of the OpenAPI v3 documents")?;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "# kind\tpath\tapply\tpatch: made by examples/list_keys.rs from the OpenAPI of Kubernetes 1.36; do not edit")?;
+    writeln!(
+        out,
+        "# kind\tpath\tapply\tpatch: made by examples/list_keys.rs from the OpenAPI of Kubernetes 1.36; do not edit"
+    )?;
     for (document, definition, kind) in KINDS {
         let path = Path::new(&directory).join(format!("{document}_openapi.json"));
         let document: Value = serde_json::from_slice(&std::fs::read(path)?)?;
@@ -93,7 +96,10 @@ fn apply_rule<'a>(extension: &impl Fn(&str) -> Option<&'a Value>, target: &Value
         ("set", _) => "set".to_owned(),
         (_, "atomic") => "atomic".to_owned(),
         // Objects without known fields cannot be merged; metav1.FieldsV1 is one.
-        _ if target["type"] == "object" && target.get("properties").is_none() && target.get("additionalProperties").is_none() => {
+        _ if target["type"] == "object"
+            && target.get("properties").is_none()
+            && target.get("additionalProperties").is_none() =>
+        {
             "atomic".to_owned()
         }
         _ => "-".to_owned(),

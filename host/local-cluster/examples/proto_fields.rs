@@ -38,7 +38,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let directories: Vec<String> = std::env::args().skip(1).collect();
     let mut messages: BTreeMap<String, Vec<Field>> = BTreeMap::new();
     for (package, directory, file) in FILES {
-        let directory = directories.get(directory).ok_or("name the directories of k8s.io/api and k8s.io/apimachinery")?;
+        let directory =
+            directories.get(directory).ok_or("name the directories of k8s.io/api and k8s.io/apimachinery")?;
         read(package, &std::fs::read_to_string(Path::new(directory).join(file))?, &mut messages);
     }
     let mut out = std::io::stdout().lock();

@@ -131,10 +131,7 @@ fn check_kind(resource: &Resource, value: &Value) -> Result<()> {
             "no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
         ),
     };
-    Err(Refusal::bad_request(format!(
-        "{kind} in version {version:?} cannot be handled as a {}: {why}",
-        resource.kind
-    )))
+    Err(Refusal::bad_request(format!("{kind} in version {version:?} cannot be handled as a {}: {why}", resource.kind)))
 }
 
 fn cannot_be_handled(resource: &Resource, kind: &str, why: &str) -> Refusal {
@@ -160,7 +157,11 @@ pub(crate) fn check(resource: &'static Resource, value: Value, validation: Field
 }
 
 /// Holds the result of a patch against its kind's types. Its errors are about the patch, so they are of another form.
-pub(crate) fn check_patched(resource: &'static Resource, patched: Value, validation: FieldValidation) -> Result<Checked> {
+pub(crate) fn check_patched(
+    resource: &'static Resource,
+    patched: Value,
+    validation: FieldValidation,
+) -> Result<Checked> {
     let shown = patched.to_string();
     let invalid = |why: &str| {
         let error = crate::status::FieldError::invalid_text("patch", &shown, why);

@@ -240,8 +240,16 @@ fn openapi_document(group: &str, version: &str) -> Value {
         let operation = |action: &str, parameters: &[&str]| openapi_operation(resource, action, parameters);
         let write = ["dryRun", "fieldManager", "fieldValidation"];
         let list = [
-            "labelSelector", "fieldSelector", "limit", "continue", "resourceVersion", "resourceVersionMatch", "watch",
-            "allowWatchBookmarks", "sendInitialEvents", "timeoutSeconds",
+            "labelSelector",
+            "fieldSelector",
+            "limit",
+            "continue",
+            "resourceVersion",
+            "resourceVersionMatch",
+            "watch",
+            "allowWatchBookmarks",
+            "sendInitialEvents",
+            "timeoutSeconds",
         ];
         paths.insert(
             collection.clone(),

@@ -37,7 +37,7 @@ pub enum Intercept {
     Pass,
     /// 403 `Forbidden` with this reason; nothing happens.
     Forbid(String),
-    /// It is served after this time.
+    /// It is served after this time, also if the client has given up by then: a request held up on its way.
     Delay(Duration),
     /// It takes effect, then the connection breaks: the client cannot know.
     LoseAnswer,

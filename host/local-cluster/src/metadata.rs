@@ -63,9 +63,6 @@ impl<'a> Metadata<'a> {
 
     pub(crate) fn labels(self) -> BTreeMap<String, String> {
         let Some(labels) = self.get("labels").and_then(Value::as_object) else { return BTreeMap::new() };
-        labels
-            .iter()
-            .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
-            .collect()
+        labels.iter().filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
     }
 }

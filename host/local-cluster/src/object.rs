@@ -81,9 +81,7 @@ impl Object {
     pub(crate) fn list_item(&self, resource: &Resource) -> Bytes {
         match resource.view {
             crate::resource::View::Stored => self.bytes.clone(),
-            crate::resource::View::EventsGroup => {
-                Bytes::from(crate::event_view::from_stored(self.value()).to_string())
-            }
+            crate::resource::View::EventsGroup => Bytes::from(crate::event_view::from_stored(self.value()).to_string()),
         }
     }
 }

@@ -23,9 +23,7 @@ const OPERATIONS_MAX: usize = 10_000;
 
 impl Edit {
     pub(crate) fn parse(format: PatchFormat, patch: &[u8]) -> Result<Self> {
-        let unreadable = |error: serde_json::Error| {
-            Refusal::bad_request(format!("error decoding patch: {error}"))
-        };
+        let unreadable = |error: serde_json::Error| Refusal::bad_request(format!("error decoding patch: {error}"));
         match format {
             PatchFormat::Json => {
                 let patch: json_patch::Patch = serde_json::from_slice(patch).map_err(unreadable)?;

@@ -68,7 +68,8 @@ pub(crate) fn decode(body: &[u8]) -> Result<Value> {
         }
     }
     let name = message_of(&api_version, &kind).filter(|name| MESSAGES.contains_key(name.as_str()));
-    let name = name.ok_or_else(|| ProtobufError::UnknownKind { api_version: api_version.clone(), kind: kind.clone() })?;
+    let name =
+        name.ok_or_else(|| ProtobufError::UnknownKind { api_version: api_version.clone(), kind: kind.clone() })?;
     let mut object = message(&name, raw, DEPTH_MAX)?;
     object["apiVersion"] = api_version.into();
     object["kind"] = kind.into();

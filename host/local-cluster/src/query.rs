@@ -30,18 +30,17 @@ impl Query {
             None => Ok(false),
             Some("" | "1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
             Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
-            Some(other) => Err(Refusal::bad_request(format!(
-                "strconv.ParseBool: parsing {other:?}: invalid syntax"
-            ))),
+            Some(other) => Err(Refusal::bad_request(format!("strconv.ParseBool: parsing {other:?}: invalid syntax"))),
         }
     }
 
     pub(crate) fn number(&self, name: &str) -> Result<Option<i64>> {
         match self.get(name) {
             None | Some("") => Ok(None),
-            Some(text) => text.parse().map(Some).map_err(|_| {
-                Refusal::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
-            }),
+            Some(text) => text
+                .parse()
+                .map(Some)
+                .map_err(|_| Refusal::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))),
         }
     }
 }
@@ -89,7 +88,11 @@ impl WriteOptions {
             errors.push(FieldError::too_long("fieldManager", FIELD_MANAGER_CHARACTERS_MAX));
         }
         if field_manager.chars().any(char::is_control) {
-            errors.push(FieldError::invalid_text("fieldManager", &field_manager, "should only contain printable characters"));
+            errors.push(FieldError::invalid_text(
+                "fieldManager",
+                &field_manager,
+                "should only contain printable characters",
+            ));
         }
         if errors.is_empty() {
             Ok(Self { dry_run, validation, field_manager })

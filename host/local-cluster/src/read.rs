@@ -63,7 +63,13 @@ enum Match {
 }
 
 /// One object.
-pub(crate) fn get(store: &Store, resource: &Resource, namespace: &str, name: &str, query: &Query) -> Result<Arc<Object>> {
+pub(crate) fn get(
+    store: &Store,
+    resource: &Resource,
+    namespace: &str,
+    name: &str,
+    query: &Query,
+) -> Result<Arc<Object>> {
     let wanted = version(query)?;
     refuse_future(store, wanted)?;
     let object = store.get(resource.collection, &Key::new(namespace, name));
@@ -94,9 +100,8 @@ pub(crate) fn list(
         rest_of_list(store, resource, namespace, Continue::decode(token)?)?
     } else if matching == Some(Match::Exact) {
         refuse_future(store, wanted)?;
-        let objects = store
-            .list_at(resource.collection, namespace, wanted)
-            .map_err(|_| Refusal::expired(LIST_TOO_OLD))?;
+        let objects =
+            store.list_at(resource.collection, namespace, wanted).map_err(|_| Refusal::expired(LIST_TOO_OLD))?;
         (wanted, objects)
     } else {
         refuse_future(store, wanted)?;

@@ -125,9 +125,7 @@ impl Renderer {
                         partial["apiVersion"] = format!("meta.k8s.io/{version}").into();
                         partial
                     }
-                    Include::Object => {
-                        serde_json::from_slice(&object.native(self.resource)).unwrap_or_default()
-                    }
+                    Include::Object => serde_json::from_slice(&object.native(self.resource)).unwrap_or_default(),
                 };
                 json!({"cells": table::cells(self.resource, &value), "object": shown})
             })
@@ -146,7 +144,10 @@ fn partial_metadata(value: &Value) -> Value {
 
 fn join_list(kind: &str, api_version: &str, metadata: &Value, items: impl Iterator<Item = Bytes>) -> Bytes {
     let mut whole = BytesMut::new();
-    whole.put_slice(format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":[").as_bytes());
+    whole.put_slice(
+        format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":[")
+            .as_bytes(),
+    );
     for (index, item) in items.enumerate() {
         if index > 0 {
             whole.put_u8(b',');

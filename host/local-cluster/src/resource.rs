@@ -128,11 +128,7 @@ where
 /// Every resource served. The order is the one discovery shows.
 pub(crate) static RESOURCES: [Resource; 8] = [
     Resource { short_names: &["cm"], ..base::<core::v1::ConfigMap>(Collection::ConfigMaps, "configmap") },
-    Resource {
-        short_names: &["ev"],
-        create_on_update: true,
-        ..base::<core::v1::Event>(Collection::Events, "event")
-    },
+    Resource { short_names: &["ev"], create_on_update: true, ..base::<core::v1::Event>(Collection::Events, "event") },
     Resource {
         short_names: &["ns"],
         namespaced: false,

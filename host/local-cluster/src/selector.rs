@@ -187,9 +187,7 @@ fn parse_fields(resource: &Resource, text: &str) -> Result<Vec<FieldRequirement>
         } else if let Some((label, value)) = part.split_once("==").or_else(|| part.split_once('=')) {
             (label, value, true)
         } else {
-            return Err(Refusal::bad_request(format!(
-                "invalid selector: '{text}'; can't understand '{part}'"
-            )));
+            return Err(Refusal::bad_request(format!("invalid selector: '{text}'; can't understand '{part}'")));
         };
         let field = fields::find(resource, label)
             .ok_or_else(|| Refusal::bad_request(format!("field label not supported: {label}")))?;

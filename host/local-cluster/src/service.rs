@@ -87,7 +87,8 @@ impl Head {
 
     /// `Accept`, of which there may be several lines.
     fn accept(&self) -> Option<String> {
-        let lines: Vec<&str> = self.headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok()).collect();
+        let lines: Vec<&str> =
+            self.headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok()).collect();
         (!lines.is_empty()).then(|| lines.join(","))
     }
 
@@ -113,7 +114,8 @@ impl LocalCluster {
             Target::Unserved(path) => route::verb(&parts.method, path.name.is_some(), &query),
             Target::Document(_) => None,
         };
-        let user_agent = parts.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+        let user_agent =
+            parts.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
         let user_agent = user_agent.to_owned();
         let head = Head {
             method: parts.method,
@@ -139,7 +141,7 @@ impl LocalCluster {
             Intercept::TooManyRequests(seconds) => {
                 return Ok(self.refuse_on_purpose(&head, &too_many_requests(seconds)));
             }
-            Intercept::Delay(delay) => tokio::time::sleep(delay).await,
+            Intercept::Delay(delay) => return Ok(self.serve_later(delay, head, body).await),
             Intercept::DelayAnswer(delay) => answer_delay = delay,
             Intercept::LoseAnswer => {
                 let _lost = self.serve_head(&head, &body);
@@ -153,6 +155,15 @@ impl LocalCluster {
             tokio::time::sleep(answer_delay).await;
         }
         Ok(response)
+    }
+
+    /// On a task of its own: what is held up on its way arrives also if nobody waits for it any more.
+    async fn serve_later(self, delay: Duration, head: Head, body: Bytes) -> Response<Body> {
+        let served = tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            self.serve_head(&head, &body)
+        });
+        served.await.unwrap_or_else(|error| refused(&Refusal::internal(format!("Internal error occurred: {error}"))))
     }
 
     fn refuse_on_purpose(&self, head: &Head, refusal: &Refusal) -> Response<Body> {
@@ -259,8 +270,12 @@ fn unavailable() -> Refusal {
 }
 
 fn too_many_requests(seconds: u32) -> Refusal {
-    Refusal::new(429, "TooManyRequests", "the server has received too many requests and has asked us to try again later")
-        .with_details(serde_json::json!({"retryAfterSeconds": seconds}))
+    Refusal::new(
+        429,
+        "TooManyRequests",
+        "the server has received too many requests and has asked us to try again later",
+    )
+    .with_details(serde_json::json!({"retryAfterSeconds": seconds}))
 }
 
 /// A kind that is not served: 404 where a cluster without it would say so, 501 where Kubernetes always has it.
@@ -303,8 +318,7 @@ fn serve_objects(store: &Arc<Store>, head: &Head, path: &ObjectPath, body: &Byte
     let include = Include::parse(head.query.text("includeObject"));
     let renderer = Renderer { resource, form: negotiate::form(head.accept().as_deref())?, include };
     let namespace = path.namespace.as_deref();
-    let selector =
-        || Selector::parse(resource, head.query.text("labelSelector"), head.query.text("fieldSelector"));
+    let selector = || Selector::parse(resource, head.query.text("labelSelector"), head.query.text("fieldSelector"));
     match (verb, path.name.as_deref()) {
         ("get", Some(name)) => {
             let object = read::get(store, resource, namespace.unwrap_or_default(), name, &head.query)?;

@@ -33,11 +33,7 @@ pub(crate) struct FieldError {
 
 impl FieldError {
     pub(crate) fn invalid(field: impl Into<String>, value: &str, detail: &str) -> Self {
-        Self {
-            reason: "FieldValueInvalid",
-            field: field.into(),
-            message: format!("Invalid value: {value}: {detail}"),
-        }
+        Self { reason: "FieldValueInvalid", field: field.into(), message: format!("Invalid value: {value}: {detail}") }
     }
 
     /// An invalid string, quoted as Go's `%q` does for ordinary text.
@@ -46,8 +42,7 @@ impl FieldError {
     }
 
     pub(crate) fn required(field: impl Into<String>, detail: &str) -> Self {
-        let message =
-            if detail.is_empty() { "Required value".to_owned() } else { format!("Required value: {detail}") };
+        let message = if detail.is_empty() { "Required value".to_owned() } else { format!("Required value: {detail}") };
         Self { reason: "FieldValueRequired", field: field.into(), message }
     }
 
@@ -65,11 +60,7 @@ impl FieldError {
     }
 
     pub(crate) fn duplicate(field: impl Into<String>, value: &str) -> Self {
-        Self {
-            reason: "FieldValueDuplicate",
-            field: field.into(),
-            message: format!("Duplicate value: {value}"),
-        }
+        Self { reason: "FieldValueDuplicate", field: field.into(), message: format!("Duplicate value: {value}") }
     }
 
     pub(crate) fn too_long(field: impl Into<String>, bytes_max: usize) -> Self {
@@ -106,8 +97,11 @@ impl Refusal {
     }
 
     pub(crate) fn not_found(resource: &Resource, name: &str) -> Self {
-        Self::new(404, "NotFound", format!("{} {name:?} not found", resource.qualified()))
-            .with_details(details(name, resource.group, resource.plural))
+        Self::new(404, "NotFound", format!("{} {name:?} not found", resource.qualified())).with_details(details(
+            name,
+            resource.group,
+            resource.plural,
+        ))
     }
 
     /// A path no resource is served under.
@@ -208,12 +202,8 @@ mod tests {
 
     #[test]
     fn several_field_errors_are_bracketed_and_each_is_a_cause() {
-        let refusal = Refusal::invalid(
-            "ConfigMap",
-            "",
-            "a",
-            &[FieldError::required("x", ""), FieldError::forbidden("y", "no")],
-        );
+        let refusal =
+            Refusal::invalid("ConfigMap", "", "a", &[FieldError::required("x", ""), FieldError::forbidden("y", "no")]);
         assert_eq!(refusal.message, "ConfigMap \"a\" is invalid: [x: Required value, y: Forbidden: no]");
         assert_eq!(refusal.body()["details"]["causes"][1]["field"], "y");
     }

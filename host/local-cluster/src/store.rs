@@ -264,9 +264,10 @@ impl State {
     ) -> io::Result<()> {
         let Some(journal) = &mut self.journal else { return Ok(()) };
         if journal.is_due_for_compaction() {
-            let objects = self.collections.iter().flat_map(|(collection, objects)| {
-                objects.values().map(move |object| (*collection, object.as_ref()))
-            });
+            let objects = self
+                .collections
+                .iter()
+                .flat_map(|(collection, objects)| objects.values().map(move |object| (*collection, object.as_ref())));
             journal.compact(self.version, objects)?;
         }
         journal.append(collection, key, version, object.map(AsRef::as_ref))

@@ -160,7 +160,10 @@ fn event_cells(value: &Value, name: &str) -> Value {
 
 fn age(since: Option<&Value>) -> String {
     let since = since.and_then(Value::as_str).and_then(|text| text.parse::<Timestamp>().ok());
-    since.map_or_else(|| "<unknown>".to_owned(), |since| human_duration(Timestamp::now().as_second() - since.as_second()))
+    since.map_or_else(
+        || "<unknown>".to_owned(),
+        |since| human_duration(Timestamp::now().as_second() - since.as_second()),
+    )
 }
 
 /// A duration as `kubectl` writes it (apimachinery `duration.HumanDuration`): two units at most, coarser as it grows.

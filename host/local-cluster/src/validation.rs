@@ -48,7 +48,8 @@ fn of_metadata(collection: Collection, value: &Value) -> Vec<FieldError> {
         // A base may end in a dash: characters follow.
         let example = format!("{}a", generate_name.trim_end_matches('-'));
         let complaints = name_rule(&example);
-        errors.extend(complaints.iter().map(|why| FieldError::invalid_text("metadata.generateName", generate_name, why)));
+        errors
+            .extend(complaints.iter().map(|why| FieldError::invalid_text("metadata.generateName", generate_name, why)));
     }
     if read.name().is_empty() {
         errors.push(FieldError::required("metadata.name", "name or generateName is required"));

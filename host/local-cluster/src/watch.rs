@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use crate::history::Change;
 use crate::object::Object;
 use crate::query::Query;
-use crate::render::Renderer;
 use crate::read;
+use crate::render::Renderer;
 use crate::resource::Collection;
 use crate::selector::Selector;
 use crate::status::{FieldError, Refusal, Result};
@@ -92,7 +92,9 @@ impl WatchRequest {
 fn check_initial_events(query: &Query, initial_events: Option<bool>) -> Result<()> {
     let matching = query.text("resourceVersionMatch");
     let why = match initial_events {
-        None if !matching.is_empty() => "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+        None if !matching.is_empty() => {
+            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+        }
         Some(_) if matching != "NotOlderThan" => {
             "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
         }

@@ -316,6 +316,17 @@ fn a_denied_namespace_does_not_hold_up_the_others() {
 }
 
 #[test]
+fn a_namespace_that_may_not_be_listed_is_left_alone() {
+    let mut world = World::new();
+    let other = world.fake.put(namespace("other", ""));
+    world.fake.interrupt(|verb, _| match verb {
+        Verb::List => Err(Error::new(Reason::Denied, "not granted")),
+        _ => Ok(()),
+    });
+    let _ = world.fake.reconcile(&mut world.plugin, &other).expect("nothing to do");
+}
+
+#[test]
 fn a_source_is_not_released_while_a_copy_may_not_be_removed() {
     let mut world = World::copied();
     world.fake.edit(&world.source, |source| source["metadata"]["finalizers"] = json!([FINALIZER]));

@@ -65,7 +65,13 @@ impl LabelPropagator {
         let mut writes = 0;
         for kind in &self.settings.kinds {
             for object in cluster.list::<PartialObject>(kind, ListOptions::in_namespace(name).metadata_only()) {
-                let object = object?;
+                let object = match object {
+                    Err(error) if error.is_denied() => {
+                        debug!(namespace = name; "not granted, left alone: {}", error.message());
+                        break;
+                    }
+                    object => object?,
+                };
                 let reference = kind.named(name, &object.metadata.name);
                 writes += usize::from(self.propagate(&namespace, &reference, &object, cluster)?);
                 if writes >= WRITES_PER_CALL_MAX {

@@ -197,6 +197,18 @@ fn a_denied_object_does_not_hold_up_the_others() {
 }
 
 #[test]
+fn a_namespace_that_may_not_be_listed_is_left_alone() {
+    let (fake, mut plugin) = (FakeCluster::new(), copying_team());
+    let source = fake.put(namespace(json!({ "team": "web" })));
+    fake.interrupt(|verb, _| match verb {
+        Verb::List => Err(Error::new(Reason::Denied, "not granted")),
+        _ => Ok(()),
+    });
+    let _ = fake.reconcile(&mut plugin, &source).expect("nothing to do");
+    assert_eq!(fake.take_writes(), []);
+}
+
+#[test]
 fn plugins_own_config_maps_are_never_tried() {
     let (fake, mut plugin) = (FakeCluster::new(), copying_team());
     let source = fake.put(namespace(json!({ "team": "web" })));

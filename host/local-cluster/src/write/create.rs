@@ -33,7 +33,9 @@ impl Writer<'_> {
     pub(crate) fn create(&self, prepared: Prepared) -> Result<Answer> {
         let Prepared { mut value, warnings } = prepared;
         self.adopt_namespace(&mut value, |_| {
-            Refusal::bad_request("the namespace of the provided object does not match the namespace sent on the request")
+            Refusal::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            )
         })?;
         if !matches!(metadata::of(&value).resource_version(), "" | "0") {
             // The API server lets this one through to its storage, whose error has no reason.

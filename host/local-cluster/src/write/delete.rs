@@ -56,11 +56,7 @@ impl DeleteOptions {
         for value in self.dry_run.iter().flatten().filter(|value| *value != "All") {
             errors.push(FieldError::not_supported("dryRun", value, &["All"]));
         }
-        if errors.is_empty() {
-            Ok(())
-        } else {
-            Err(Refusal::invalid("DeleteOptions", "meta.k8s.io", "", &errors))
-        }
+        if errors.is_empty() { Ok(()) } else { Err(Refusal::invalid("DeleteOptions", "meta.k8s.io", "", &errors)) }
     }
 }
 
@@ -130,7 +126,12 @@ impl Writer<'_> {
         let (_, objects) = self.store.list(self.resource.collection, namespace);
         let mut deleted = Vec::new();
         for object in objects.into_iter().filter(|object| selector.matches(object)) {
-            let one = Writer { namespace: &object.key.namespace, options: self.options.clone(), origin: self.origin.clone(), ..*self };
+            let one = Writer {
+                namespace: &object.key.namespace,
+                options: self.options.clone(),
+                origin: self.origin.clone(),
+                ..*self
+            };
             match one.delete(&object.key.name, options) {
                 Ok(_) => deleted.push(object),
                 // Gone in the meantime: what was wanted.

@@ -105,9 +105,9 @@ impl Writer<'_> {
             Err(Rejected::Moved | Rejected::NamespaceNotEmpty) => Ok(Committed::Moved),
             Err(Rejected::NamespaceMissing) => Err(self.namespace_missing()),
             Err(Rejected::NamespaceTerminating) => Err(self.namespace_terminating(&key.name)),
-            Err(Rejected::NotPersisted(error)) => {
-                Err(Refusal::internal(format!("Internal error occurred: the object could not be written to disk: {error}")))
-            }
+            Err(Rejected::NotPersisted(error)) => Err(Refusal::internal(format!(
+                "Internal error occurred: the object could not be written to disk: {error}"
+            ))),
         }
     }
 

@@ -78,7 +78,12 @@ pub(crate) fn delete_content(store: &Store, namespace: &str) {
             if let Err(refusal) = outcome
                 && refusal.code != 404
             {
-                tracing::warn!(namespace, name = object.key.name, error = refusal.message, "could not remove an object");
+                tracing::warn!(
+                    namespace,
+                    name = object.key.name,
+                    error = refusal.message,
+                    "could not remove an object"
+                );
             }
         }
     }

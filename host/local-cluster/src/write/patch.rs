@@ -85,6 +85,10 @@ impl Writer<'_> {
         if metadata::of(&applied).name().is_empty() {
             metadata::of_mut(&mut applied).insert("name".to_owned(), name.into());
         }
+        let given = metadata::of(&applied).name();
+        if given != name {
+            return Err(name_differs(given, name));
+        }
         let Prepared { value: mut applied, warnings } = body::check(self.resource, applied, self.options.validation)?;
         self.adopt_namespace(&mut applied, |given| {
             let namespace = self.namespace;
@@ -135,11 +139,7 @@ impl Writer<'_> {
         let Prepared { value, warnings } = prepared;
         let given = metadata::of(&value);
         if given.name() != key.name {
-            return Err(Refusal::bad_request(format!(
-                "the name of the object ({}) does not match the name on the URL ({})",
-                given.name(),
-                key.name
-            )));
+            return Err(name_differs(given.name(), &key.name));
         }
         if given.namespace() != key.namespace {
             return Err(Refusal::bad_request(format!(
@@ -159,10 +159,10 @@ impl Writer<'_> {
         if format != PatchFormat::Apply && force.is_some() {
             errors.push(FieldError::forbidden("force", "may not be specified for non-apply patch"));
         }
-        if errors.is_empty() {
-            Ok(())
-        } else {
-            Err(Refusal::invalid("PatchOptions", "meta.k8s.io", "", &errors))
-        }
+        if errors.is_empty() { Ok(()) } else { Err(Refusal::invalid("PatchOptions", "meta.k8s.io", "", &errors)) }
     }
+}
+
+fn name_differs(given: &str, name: &str) -> Refusal {
+    Refusal::bad_request(format!("the name of the object ({given}) does not match the name on the URL ({name})"))
 }

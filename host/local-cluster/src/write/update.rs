@@ -118,12 +118,10 @@ impl Writer<'_> {
     fn check_version(&self, key: &Key, stored: u64, next: &Value) -> Result<()> {
         let given = metadata::of(next).resource_version();
         let version = if given.is_empty() { Ok(0) } else { given.parse::<u64>() };
-        let version = version.map_err(|_| {
-            Refusal::new(500, "", format!("strconv.ParseUint: parsing {given:?}: invalid syntax"))
-        })?;
+        let version = version
+            .map_err(|_| Refusal::new(500, "", format!("strconv.ParseUint: parsing {given:?}: invalid syntax")))?;
         if version == 0 && !self.resource.unconditional_update {
-            let error =
-                FieldError::invalid("metadata.resourceVersion", "0", "must be specified for an update");
+            let error = FieldError::invalid("metadata.resourceVersion", "0", "must be specified for an update");
             // The API server names the resource, not the kind, in this one.
             return Err(Refusal::invalid(self.resource.plural, self.resource.group, &key.name, &[error]));
         }

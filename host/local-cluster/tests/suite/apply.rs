@@ -52,9 +52,7 @@ async fn a_conflict_names_its_manager_and_field_and_force_takes_it() {
 #[tokio::test]
 async fn containers_of_two_appliers_live_side_by_side() {
     let cluster = LocalCluster::new();
-    let with = |container: Value| {
-        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [container]}})
-    };
+    let with = |container: Value| json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [container]}});
     let pod = format!("{PODS}/p");
     let (code, _) = apply(&cluster, &pod, "one", &with(json!({"name": "a", "image": "x:1"}))).await;
     assert_eq!(code, 201);
@@ -96,8 +94,12 @@ async fn an_apply_must_say_who_and_what() {
 async fn yaml_is_read_as_well() {
     let cluster = LocalCluster::new();
     let yaml = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\ndata:\n  k: |\n    two\n    lines\n";
-    let mut request =
-        crate::rig::request(http::Method::PATCH, &format!("{}?fieldManager=one", path("a")), "application/apply-patch+yaml", &Value::Null);
+    let mut request = crate::rig::request(
+        http::Method::PATCH,
+        &format!("{}?fieldManager=one", path("a")),
+        "application/apply-patch+yaml",
+        &Value::Null,
+    );
     *request.body_mut() = http_body_util::Full::new(yaml.into());
     let (code, created) = crate::rig::read(crate::rig::send(&cluster, request).await).await;
     assert_eq!((code, &created["data"]["k"]), (201, &json!("two\nlines\n")));

@@ -100,6 +100,41 @@ async fn a_dynamic_watch_follows_every_change() {
 }
 
 #[tokio::test]
+async fn a_watcher_lists_then_follows_in_each_of_its_ways() {
+    use kube::runtime::watcher::{self, Event};
+    for config in [
+        watcher::Config::default(),
+        watcher::Config::default().streaming_lists(),
+        watcher::Config::default().page_size(1),
+    ] {
+        let served = Served::start(LocalCluster::builder().watch_history(4).build().unwrap()).await;
+        let api: Api<ConfigMap> = Api::default_namespaced(served.client());
+        for name in ["a", "b"] {
+            api.create(&PostParams::default(), &config_map_typed(name)).await.unwrap();
+        }
+        let mut events = kube::runtime::watcher(api.clone(), config).boxed();
+        let mut seen = Vec::new();
+        loop {
+            match soon("an event", events.next()).await.unwrap() {
+                Ok(Event::InitApply(object) | Event::Apply(object)) => seen.push(object.name_any()),
+                Ok(Event::InitDone) if seen == ["a", "b"] => {
+                    api.create(&PostParams::default(), &config_map_typed("c")).await.unwrap();
+                }
+                Ok(Event::Delete(object)) => seen.push(format!("-{}", object.name_any())),
+                Ok(_) | Err(_) => {}
+            }
+            match seen.last().map(String::as_str) {
+                Some("c") => drop(api.delete("c", &DeleteParams::default()).await.unwrap()),
+                Some("-c") => break,
+                _ => {}
+            }
+        }
+        assert_eq!(seen, ["a", "b", "c", "-c"]);
+        served.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn pages_and_metadata_come_as_kube_asks_for_them() {
     let client = Client::new(LocalCluster::new(), "default");
     let api: Api<ConfigMap> = Api::default_namespaced(client);
@@ -118,9 +153,10 @@ async fn pages_and_metadata_come_as_kube_asks_for_them() {
 #[tokio::test]
 async fn discovery_finds_kinds_their_scope_and_their_verbs() {
     let client = Client::new(LocalCluster::new(), "default");
-    for discovery in
-        [Discovery::new(client.clone()).run().await.unwrap(), Discovery::new(client.clone()).run_aggregated().await.unwrap()]
-    {
+    for discovery in [
+        Discovery::new(client.clone()).run().await.unwrap(),
+        Discovery::new(client.clone()).run_aggregated().await.unwrap(),
+    ] {
         let kind = kube::core::GroupVersionKind::gvk("coordination.k8s.io", "v1", "Lease");
         let (resource, capabilities) = discovery.resolve_gvk(&kind).unwrap();
         assert_eq!(resource.plural, "leases");

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 use tenure_local_cluster::LocalCluster;
 
-use crate::rig::{CONFIG_MAPS, Events, LEASES, PODS, config_map, delete, get, lease, merge, namespace, pod, post, version};
+use crate::rig::{
+    CONFIG_MAPS, Events, LEASES, PODS, config_map, delete, get, lease, merge, namespace, pod, post, version,
+};
 
 #[tokio::test]
 async fn a_deleted_object_is_answered_with_a_status_and_gone() {

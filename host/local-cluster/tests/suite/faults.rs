@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use tenure_local_cluster::{ConnectionDropped, Intercept, LocalCluster, RequestInfo};
 use tower::Service;
 
-use crate::rig::{CONFIG_MAPS, LEASES, Served, config_map, delete, get, lease, merge, post, put, request, soon, version};
+use crate::rig::{
+    CONFIG_MAPS, LEASES, Served, config_map, delete, get, lease, merge, post, put, request, soon, version,
+};
 
 fn on_writes(cluster: &LocalCluster, fault: Intercept) {
     cluster.intercept(Arc::new(move |request: &RequestInfo| {
@@ -64,6 +66,10 @@ async fn delays_pass_and_a_hanging_request_never_answers() {
     let before = tokio::time::Instant::now();
     assert_eq!(post(&cluster, CONFIG_MAPS, &config_map("a", json!({}))).await.0, 201);
     assert_eq!(before.elapsed().as_secs(), 5);
+    let (path, body) = (CONFIG_MAPS, config_map("late", json!({})));
+    assert!(tokio::time::timeout(Duration::from_secs(2), post(&cluster, path, &body)).await.is_err());
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(get(&cluster, &format!("{CONFIG_MAPS}/late")).await.0, 200, "nobody waited, and it arrived");
     on_writes(&cluster, Intercept::Hang);
     let (path, patch) = (format!("{CONFIG_MAPS}/a"), json!({"data": {"k": "v"}}));
     assert!(tokio::time::timeout(Duration::from_secs(3600), merge(&cluster, &path, &patch)).await.is_err());

@@ -52,8 +52,7 @@ impl Kubectl {
     /// Runs kubectl with `input` and returns its exit and what it said, standard output first.
     async fn try_with(&self, arguments: &str, input: &str) -> (bool, String) {
         let mut command = self.command(arguments);
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(input.as_bytes()).await.unwrap();
         drop(stdin);

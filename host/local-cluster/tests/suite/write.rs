@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use tenure_local_cluster::LocalCluster;
 
 use crate::rig::{
-    CONFIG_MAPS, LEASES, PODS, config_map, delete, get, lease, merge, namespace, patch_as, pod, post, put, read, request, send,
-    version,
+    CONFIG_MAPS, LEASES, PODS, config_map, delete, get, lease, merge, namespace, patch_as, pod, post, put, read,
+    request, send, version,
 };
 
 fn at(collection: &str, name: &str) -> String {
@@ -165,7 +165,10 @@ async fn names_and_namespaces_must_be_those_of_the_path() {
     let (code, status) = put(&cluster, &at(CONFIG_MAPS, "a"), &elsewhere).await;
     assert_eq!(
         (code, &status["message"]),
-        (400, &json!("the namespace of the object (kube-system) does not match the namespace on the request (default)"))
+        (
+            400,
+            &json!("the namespace of the object (kube-system) does not match the namespace on the request (default)")
+        )
     );
     let (code, status) = post(&cluster, CONFIG_MAPS, &elsewhere).await;
     assert_eq!(
@@ -180,12 +183,8 @@ async fn an_invalid_object_is_refused_with_its_causes() {
     let body = json!({"metadata": {"name": "Upper", "labels": {"a b": "c d"}}, "data": {"k/k": ""}});
     let (code, status) = post(&cluster, CONFIG_MAPS, &body).await;
     assert_eq!((code, &status["reason"]), (422, &json!("Invalid")));
-    let fields: Vec<&str> = status["details"]["causes"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|cause| cause["field"].as_str().unwrap())
-        .collect();
+    let fields: Vec<&str> =
+        status["details"]["causes"].as_array().unwrap().iter().map(|cause| cause["field"].as_str().unwrap()).collect();
     assert_eq!(fields, ["metadata.name", "metadata.labels", "metadata.labels", "data[k/k]"]);
     assert!(status["message"].as_str().unwrap().starts_with(
         "ConfigMap \"Upper\" is invalid: [metadata.name: Invalid value: \"Upper\": a lowercase RFC 1123 subdomain must"
@@ -208,7 +207,7 @@ async fn nonsense_is_a_bad_request() {
     );
     let (code, _) = post(&cluster, CONFIG_MAPS, &config_map("a", json!({"k": 1}))).await;
     assert_eq!(code, 400);
-    let request = request(Method::POST, CONFIG_MAPS, "application/vnd.kubernetes.protobuf", &json!({}));
+    let request = request(Method::POST, CONFIG_MAPS, "application/cbor", &json!({}));
     assert_eq!(read(send(&cluster, request).await).await.0, 415);
 }
 
@@ -346,7 +345,8 @@ async fn one_event_is_seen_through_both_groups() {
 async fn secrets_take_text_and_show_base64() {
     let cluster = LocalCluster::new();
     let secrets = "/api/v1/namespaces/default/secrets";
-    let (code, created) = post(&cluster, secrets, &json!({"metadata": {"name": "s"}, "stringData": {"k": "hello"}})).await;
+    let (code, created) =
+        post(&cluster, secrets, &json!({"metadata": {"name": "s"}, "stringData": {"k": "hello"}})).await;
     assert_eq!((code, &created["data"]["k"], &created["type"]), (201, &json!("aGVsbG8="), &json!("Opaque")));
     assert_eq!(created.get("stringData"), None);
 }
