@@ -14,8 +14,32 @@ pub(crate) struct Board {
 /// A plugin's row and its series.
 struct Row {
     key: String,
+    /// All but state and message, which are put together when somebody looks.
     status: PluginStatus,
+    /// What the catalog says: whether the plugin could run.
+    loaded: Stand,
+    /// What its runner says, while there is one.
+    running: Option<Stand>,
     metrics: PluginMetrics,
+}
+
+/// A state, with the sentence that explains it.
+type Stand = (PluginState, Option<String>);
+
+impl Row {
+    /// A refusal or a suspension is what its owner must know, also while a version from before runs on.
+    fn stand(&self) -> &Stand {
+        match (&self.loaded, &self.running) {
+            ((PluginState::Refused | PluginState::Suspended, _), _) => &self.loaded,
+            (_, Some(running)) => running,
+            (_, None) => &self.loaded,
+        }
+    }
+
+    fn shown(&self) -> PluginStatus {
+        let (state, message) = self.stand().clone();
+        PluginStatus { state, message, ..self.status.clone() }
+    }
 }
 
 impl Board {
@@ -29,6 +53,8 @@ impl Board {
         let row = rows.entry(identity.to_owned()).or_insert_with(|| Row {
             key: key.to_owned(),
             metrics: self.metrics.plugin(key),
+            loaded: (PluginState::Loading, None),
+            running: None,
             status: PluginStatus {
                 identity: identity.to_owned(),
                 manifest_name: None,
@@ -41,26 +67,44 @@ impl Board {
                 memory_bytes: 0,
             },
         });
-        row.metrics.set_state(row.status.state);
+        row.metrics.set_state(row.stand().0);
         row.metrics.clone()
     }
 
-    /// Changes a row; nothing happens when the plugin is gone.
+    /// Changes a row, but for its state; nothing happens when the plugin is gone.
     pub(crate) fn update(&self, identity: &str, change: impl FnOnce(&mut PluginStatus)) {
-        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(row) = rows.get_mut(identity) {
+        self.change(identity, |row| {
             change(&mut row.status);
-            row.metrics.set_state(row.status.state);
             row.metrics.set_memory_bytes(row.status.memory_bytes);
-        }
+        });
     }
 
-    /// A state, with the sentence that explains it.
-    pub(crate) fn set_state(&self, identity: &str, state: PluginState, message: Option<String>) {
-        self.update(identity, |status| {
-            status.state = state;
-            status.message = message;
+    /// What the catalog says of a plugin.
+    pub(crate) fn set_loaded(&self, identity: &str, state: PluginState, message: Option<String>) {
+        self.change(identity, |row| row.loaded = (state, message));
+    }
+
+    /// What its runner says.
+    pub(crate) fn set_running(&self, identity: &str, state: PluginState, message: Option<String>) {
+        self.change(identity, |row| row.running = Some((state, message)));
+    }
+
+    /// Its runner has ended.
+    pub(crate) fn set_stopped(&self, identity: &str) {
+        self.change(identity, |row| {
+            row.running = None;
+            row.status.queue_depth = 0;
+            row.status.memory_bytes = 0;
+            row.metrics.set_memory_bytes(0);
         });
+    }
+
+    fn change(&self, identity: &str, change: impl FnOnce(&mut Row)) {
+        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(row) = rows.get_mut(identity) {
+            change(row);
+            row.metrics.set_state(row.stand().0);
+        }
     }
 
     /// How a call ended.
@@ -79,6 +123,39 @@ impl Board {
 
     /// All rows, by identity.
     pub(crate) fn rows(&self) -> Vec<PluginStatus> {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner).values().map(|row| row.status.clone()).collect()
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner).values().map(Row::shown).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(board: &Board) -> Stand {
+        let row = board.rows().remove(0);
+        (row.state, row.message)
+    }
+
+    #[test]
+    fn a_refusal_shows_also_while_the_version_before_runs() {
+        let board = Board::new(Arc::new(Metrics::new("0")));
+        board.enter("ns/a", "a");
+        board.set_loaded("ns/a", PluginState::Ready, None);
+        board.set_running("ns/a", PluginState::Running, None);
+        assert_eq!(shown(&board), (PluginState::Running, None));
+        board.set_loaded("ns/a", PluginState::Refused, Some("why".into()));
+        assert_eq!(shown(&board), (PluginState::Refused, Some("why".into())));
+        board.set_running("ns/a", PluginState::Running, None);
+        assert_eq!(shown(&board).0, PluginState::Refused);
+    }
+
+    #[test]
+    fn the_end_of_a_runner_does_not_hide_a_suspension() {
+        let board = Board::new(Arc::new(Metrics::new("0")));
+        board.enter("ns/a", "a");
+        board.set_running("ns/a", PluginState::Running, None);
+        board.set_loaded("ns/a", PluginState::Suspended, None);
+        board.set_stopped("ns/a");
+        assert_eq!(shown(&board).0, PluginState::Suspended);
     }
 }

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use kube::runtime::events::{Recorder, Reporter as EventSource};
 use tenure_capability::Protected;
 use tenure_cluster::Cluster;
-use tenure_console::Metrics;
+use tenure_console::{LockMetrics, Metrics};
 use tenure_election::{Annotations, Clock, Drain};
-use tenure_lease::{BootClock, Election, ElectionConfig, Lock, OnLoss};
+use tenure_lease::{AloneConfig, BootClock, Election, ElectionConfig, Leadership, Lock, OnLoss};
 use tenure_sandbox::{Sandbox, SandboxSettings};
 use tenure_settings::{Flags, Settings, Warning};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -35,8 +35,9 @@ const WIND_UP_LIMIT: Duration = Duration::from_secs(2);
 /// Reads a configuration, with this process' environment over the file and flags over both.
 pub(crate) fn read_settings(path: &Path, flags: &Flags) -> anyhow::Result<(Settings, Vec<Warning>)> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read the configuration {shown}; --config names it, config/tenure.toml is one with every key"))?;
+    let text = std::fs::read_to_string(path).with_context(|| {
+        format!("cannot read the configuration {shown}; --config names it, config/tenure.toml is one with every key")
+    })?;
     let environment = |name: &str| std::env::var(name).ok();
     Ok(Settings::parse(&text, &shown.to_string(), &environment, flags)?)
 }
@@ -52,30 +53,39 @@ pub(crate) async fn kube_config(args: &ClusterArgs) -> anyhow::Result<kube::Conf
                 .await
                 .with_context(|| format!("cannot use the kubeconfig {}", path.display()))
         }
-        None if args.context.is_some() => {
-            kube::Config::from_kubeconfig(&options).await.context("cannot use the kubeconfig (KUBECONFIG, or ~/.kube/config)")
-        }
-        None => kube::Config::infer().await.context("found no cluster: no kubeconfig (--kubeconfig, KUBECONFIG, ~/.kube/config), and this is no Pod"),
+        None if args.context.is_some() => kube::Config::from_kubeconfig(&options)
+            .await
+            .context("cannot use the kubeconfig (KUBECONFIG, or ~/.kube/config)"),
+        None => kube::Config::infer()
+            .await
+            .context("found no cluster: no kubeconfig (--kubeconfig, KUBECONFIG, ~/.kube/config), and this is no Pod"),
     }
 }
 
 /// Runs the host until it is asked to end, or until something ends that must not.
 pub(crate) async fn run(settings: Settings, cluster: &ClusterArgs) -> anyhow::Result<()> {
     let kube = kube_config(cluster).await?;
-    let lock = Lock { namespace: settings.election.namespace_or(Some(&kube.default_namespace)), name: settings.election.id.clone() };
+    let lock = Lock {
+        namespace: settings.election.namespace_or(Some(&kube.default_namespace)),
+        name: settings.election.id.clone(),
+    };
     settings.check_host_namespace(&lock.namespace)?;
     let listener = TcpListener::bind(settings.console.listen).await.with_context(|| {
-        format!("cannot listen on {} for the console; console.listen in the configuration says where", settings.console.listen)
+        format!(
+            "cannot listen on {} for the console; console.listen in the configuration says where",
+            settings.console.listen
+        )
     })?;
     let console = listener.local_addr()?;
 
     let clock: Arc<dyn Clock> = Arc::new(BootClock);
-    let writers = Arc::new(Writers::default());
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
+    let lock_metrics = metrics.lock(&lock.name);
+    let writers = Arc::new(Writers::new(lock_metrics.clone()));
     let mut election = start_election(&settings, &kube, &lock, console, &writers, &clock)?;
     let leadership = election.watch();
     let handle = election.handle();
 
-    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
     let board = Arc::new(Board::new(Arc::clone(&metrics)));
     let cluster = Cluster::new(kube.clone(), Arc::clone(&clock))?;
     let sandbox = Arc::new(Sandbox::new(SandboxSettings {
@@ -89,8 +99,8 @@ pub(crate) async fn run(settings: Settings, cluster: &ClusterArgs) -> anyhow::Re
         sandbox: Arc::clone(&sandbox),
         clock,
         board: Arc::clone(&board),
-        lock_metrics: metrics.lock(&lock.name),
-        writers,
+        lock_metrics: lock_metrics.clone(),
+        writers: Arc::clone(&writers),
         write_timeout: settings.election.write_timeout,
         margin: settings.election.timing.margin(),
         own_writes_wait_max: settings.cache.read_your_writes_wait_max,
@@ -106,7 +116,8 @@ pub(crate) async fn run(settings: Settings, cluster: &ClusterArgs) -> anyhow::Re
         leadership: leadership.clone(),
         board: Arc::clone(&board),
         sources_synced: Arc::clone(&sources_synced),
-        lock_metrics: metrics.lock(&lock.name),
+        lock_metrics: lock_metrics.clone(),
+        writers,
     });
     {
         let ending = ending.clone();
@@ -138,6 +149,7 @@ pub(crate) async fn run(settings: Settings, cluster: &ClusterArgs) -> anyhow::Re
     };
     let (catalog, wanted) = Catalog::new(&settings, loader, board, reporter, sources_synced);
     tasks.spawn(async move { catalog.run().await.map(|()| "the catalog") });
+    tasks.spawn(count_renewals(leadership.clone(), lock_metrics));
     let supervisor = Supervisor { house, election: handle.clone(), leadership, wanted };
     tasks.spawn(async move { supervisor.run().await.map(|()| "the supervisor") });
 
@@ -164,14 +176,35 @@ pub(crate) async fn run(settings: Settings, cluster: &ClusterArgs) -> anyhow::Re
     ended
 }
 
-/// An end nobody asked for.
-async fn first_failure(tasks: &mut JoinSet<anyhow::Result<&'static str>>) -> anyhow::Error {
-    match tasks.join_next().await {
-        Some(Ok(Ok(who))) => anyhow::anyhow!("{who} ended though nobody asked for it"),
-        Some(Ok(Err(error))) => error,
-        Some(Err(error)) => anyhow::Error::from(error).context("a task of the host failed"),
-        None => anyhow::anyhow!("no task of the host is left"),
+/// Each renewal's lateness, as the election publishes it.
+async fn count_renewals(
+    mut leadership: watch::Receiver<Leadership>,
+    metrics: LockMetrics,
+) -> anyhow::Result<&'static str> {
+    let mut last = Duration::ZERO;
+    while leadership.changed().await.is_ok() {
+        let (leads, late) = {
+            let now = leadership.borrow_and_update();
+            (now.is_leader(), now.last_renewal_lateness)
+        };
+        if leads && late != last {
+            metrics.observe_renewal_lateness(late);
+            last = late;
+        }
     }
+    Ok("the count of renewals")
+}
+
+/// Waits until a task fails. Those that follow the election end well when it does, and its end is what counts then.
+async fn first_failure(tasks: &mut JoinSet<anyhow::Result<&'static str>>) -> anyhow::Error {
+    while let Some(ended) = tasks.join_next().await {
+        match ended {
+            Ok(Ok(who)) => tracing::debug!("{who} has ended"),
+            Ok(Err(error)) => return error,
+            Err(error) => return anyhow::Error::from(error).context("a task of the host failed"),
+        }
+    }
+    std::future::pending().await
 }
 
 fn start_election(
@@ -191,17 +224,23 @@ fn start_election(
         format!("http://{console}")
     };
     let annotations = Annotations::from([(CONSOLE_ANNOTATION.to_owned(), reachable)]);
-    let mut config =
-        ElectionConfig::new(kube.clone(), lock.clone(), settings.election.elector(annotations), identity);
+    let writers = Arc::clone(writers);
+    let sever = Arc::new(move |term| writers.sever(term));
+    if !settings.election.enabled {
+        return Ok(tenure_lease::alone(AloneConfig {
+            identity,
+            clock: Arc::clone(clock),
+            shutdown_grace: settings.election.shutdown_grace,
+            write_timeout: settings.election.write_timeout,
+            sever,
+        }));
+    }
+    let mut config = ElectionConfig::new(kube.clone(), lock.clone(), settings.election.elector(annotations), identity);
     config.clock = Arc::clone(clock);
     config.on_loss = match settings.election.on_loss {
         tenure_settings::OnLoss::Campaign => OnLoss::Campaign,
         tenure_settings::OnLoss::Exit => OnLoss::Exit,
     };
-    let writers = Arc::clone(writers);
-    config.sever = Arc::new(move |term| writers.sever(term));
-    if !settings.election.enabled {
-        bail!("election.enabled = false: running without election is not there yet; run one replica with the election on");
-    }
+    config.sever = sever;
     Ok(tenure_lease::start(config)?)
 }

@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tenure_console::{Health, LockMetrics, LockStatus, Metrics, Readiness, Replica, Role, STATUS_VERSION, Status, View};
+use tenure_console::{
+    Health, LockMetrics, LockStatus, Metrics, Readiness, Replica, Role, STATUS_VERSION, Status, View,
+};
 use tenure_election::{Phase, Record};
 use tenure_lease::{Leadership, Lock};
 use tokio::sync::watch;
 
 use crate::board::Board;
+use crate::supervise::Writers;
 
 /// How long past its lease a leader may go on without a renewal before a restart would help; what
 /// kube-controller-manager gives client-go's check.
@@ -24,6 +27,7 @@ pub(crate) struct ReplicaView {
     pub(crate) board: Arc<Board>,
     pub(crate) sources_synced: Arc<AtomicBool>,
     pub(crate) lock_metrics: LockMetrics,
+    pub(crate) writers: Arc<Writers>,
 }
 
 impl View for ReplicaView {
@@ -64,6 +68,7 @@ impl View for ReplicaView {
         let leadership = self.leadership.borrow();
         self.lock_metrics.set_term(leadership.live.as_ref().map(|live| live.term().get()));
         self.lock_metrics.set_slow_path_total(leadership.slow_path_total);
+        self.writers.count();
     }
 }
 

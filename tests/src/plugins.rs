@@ -22,9 +22,8 @@ impl Plugin {
         let folder = plugins().join(name);
         let read = |file: &str| {
             let path = folder.join(file);
-            std::fs::read(&path).unwrap_or_else(|error| {
-                panic!("{}: {error}; `cargo xtask plugins` builds it", path.display())
-            })
+            std::fs::read(&path)
+                .unwrap_or_else(|error| panic!("{}: {error}; `cargo xtask plugins` builds it", path.display()))
         };
         let manifest = String::from_utf8(read("plugin.toml")).expect("a manifest is text");
         Self { name: name.to_owned(), manifest, wasm: read("plugin.wasm") }
@@ -50,8 +49,11 @@ impl Plugin {
 
     /// The ConfigMaps that carry it.
     pub fn pack(&self, namespace: &str) -> Vec<Value> {
-        let options =
-            PackOptions { namespace: namespace.to_owned(), name: self.name.clone(), compression: Compression::default() };
+        let options = PackOptions {
+            namespace: namespace.to_owned(),
+            name: self.name.clone(),
+            compression: Compression::default(),
+        };
         pack(&self.manifest, &self.wasm, options).expect("the plugin can be packed")
     }
 }

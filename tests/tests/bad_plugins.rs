@@ -27,7 +27,10 @@ async fn refusal(world: &World, plugin: &str) -> String {
     let row = world.plugin_state(plugin, "refused").await;
     let message = row["message"].as_str().expect("a refusal has a message").to_owned();
     let event = until_some("an Event on the refused plugin", || world.event_on(PLUGIN_NAMESPACE, plugin)).await;
-    assert!(message.starts_with(event.trim_end_matches('…')) || event.starts_with(&message), "{event:?} vs {message:?}");
+    assert!(
+        message.starts_with(event.trim_end_matches('…')) || event.starts_with(&message),
+        "{event:?} vs {message:?}"
+    );
     message
 }
 
@@ -84,7 +87,8 @@ async fn a_request_beyond_the_grant_is_refused_with_the_missing_rule() {
 async fn a_manifest_with_an_unknown_key_is_refused_with_the_nearest_known_one() {
     let mut typo = Plugin::probe("bad", "stamp", "1");
     let mut objects = typo.pack(PLUGIN_NAMESPACE);
-    typo.manifest = objects[0]["data"]["plugin.toml"].as_str().expect("a manifest").replace("label-selector", "label-selektor");
+    typo.manifest =
+        objects[0]["data"]["plugin.toml"].as_str().expect("a manifest").replace("label-selector", "label-selektor");
     objects[0]["data"]["plugin.toml"] = Value::String(typo.manifest);
     let world = World::with_replicas(1, Options::default()).await;
     world.drop_in(&Plugin::probe("good", "stamp", "1")).await;

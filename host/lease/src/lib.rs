@@ -5,6 +5,7 @@
 //! when to stop come from the elector. Never sees plugins, the sandbox or the object cache; it tells them through
 //! [`Leadership`] and the `sever` hook.
 
+mod alone;
 mod announce;
 mod api;
 mod clock;
@@ -19,6 +20,7 @@ mod term;
 mod timers;
 mod watch;
 
+pub use alone::{AloneConfig, alone};
 pub use clock::BootClock;
 pub use config::{ElectionConfig, Lock, OnLoss, PodRef};
 pub use leadership::{Leadership, RenewalHealth, RenewalOverdue};

@@ -99,6 +99,14 @@ pub struct Election {
 }
 
 impl Election {
+    pub(crate) fn new(
+        commands: mpsc::UnboundedSender<Command>,
+        leadership: watch::Receiver<Leadership>,
+        ending: oneshot::Receiver<Result<(), ElectionFailure>>,
+    ) -> Self {
+        Self { commands, leadership, ending: Some(ending), ended: Ok(()) }
+    }
+
     /// How this candidate stands, now and on every change.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Leadership> {
@@ -216,7 +224,7 @@ pub fn start(config: ElectionConfig) -> Result<Election, StartError> {
     starting.recv().unwrap_or_else(|_gone| {
         Err(StartError::Panicked { message: String::from("the thread is gone without a word") })
     })?;
-    Ok(Election { commands, leadership, ending: Some(ending), ended: Ok(()) })
+    Ok(Election::new(commands, leadership, ending))
 }
 
 /// The thread's whole life.

@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 
+use crate::duplicates;
 use crate::event_view;
 use crate::metadata;
 use crate::protobuf::{self, ProtobufError};
@@ -47,7 +48,7 @@ impl Syntax {
 }
 
 /// Reads a body that holds an object of `resource`.
-pub(crate) fn parse(resource: &Resource, body: &[u8], syntax: Syntax) -> Result<Value> {
+fn parse(resource: &Resource, body: &[u8], syntax: Syntax) -> Result<Value> {
     let unrecognized = |why: String| {
         Refusal::bad_request(format!(
             "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: \
@@ -141,43 +142,74 @@ fn cannot_be_handled(resource: &Resource, kind: &str, why: &str) -> Refusal {
     ))
 }
 
-/// Holds a parsed body against its kind's types, and unknown fields against `validation`.
-pub(crate) fn check(resource: &'static Resource, value: Value, validation: FieldValidation) -> Result<Checked> {
-    check_kind(resource, &value)?;
-    let decoded = decode(resource, value).map_err(|why| cannot_be_handled(resource, resource.kind, &why))?;
-    let complaints: Vec<String> = decoded.1.iter().map(|path| format!("unknown field {path:?}")).collect();
+/// Reads a whole body as an object of `resource` and holds it against its kind.
+pub(crate) fn read(
+    resource: &'static Resource,
+    body: &[u8],
+    syntax: Syntax,
+    validation: FieldValidation,
+) -> Result<Checked> {
+    let repeated = if syntax == Syntax::Json { repeated_fields(body, validation) } else { Vec::new() };
+    check(resource, parse(resource, body, syntax)?, &repeated, validation)
+}
+
+/// Complaints about fields a JSON text has twice; not looked for where nobody asked.
+pub(crate) fn repeated_fields(json: &[u8], validation: FieldValidation) -> Vec<String> {
     match validation {
-        FieldValidation::Strict if !complaints.is_empty() => {
-            let why = format!("strict decoding error: {}", complaints.join(", "));
-            Err(cannot_be_handled(resource, resource.kind, &why))
+        FieldValidation::Ignore => Vec::new(),
+        FieldValidation::Warn | FieldValidation::Strict => {
+            duplicates::find(json).iter().map(|path| format!("duplicate field {path:?}")).collect()
         }
-        FieldValidation::Warn => Ok(Checked { value: decoded.0, warnings: complaints }),
-        FieldValidation::Strict | FieldValidation::Ignore => Ok(Checked { value: decoded.0, warnings: Vec::new() }),
     }
+}
+
+/// Holds an object against its kind's types, and what is wrong with its fields against `validation`.
+pub(crate) fn check(
+    resource: &'static Resource,
+    value: Value,
+    repeated: &[String],
+    validation: FieldValidation,
+) -> Result<Checked> {
+    check_kind(resource, &value)?;
+    let refuse = |why: &str| cannot_be_handled(resource, resource.kind, why);
+    let (value, unknown_fields) = decode(resource, value).map_err(|why| refuse(&why))?;
+    let warnings = judge(repeated, &unknown_fields, validation, refuse)?;
+    Ok(Checked { value, warnings })
 }
 
 /// Holds the result of a patch against its kind's types. Its errors are about the patch, so they are of another form.
 pub(crate) fn check_patched(
     resource: &'static Resource,
     patched: Value,
+    repeated: &[String],
     validation: FieldValidation,
 ) -> Result<Checked> {
     let shown = patched.to_string();
-    let invalid = |why: &str| {
+    let refuse = |why: &str| {
         let error = crate::status::FieldError::invalid_text("patch", &shown, why);
         Refusal::invalid("", "", "", &[error])
     };
-    if let Err(refusal) = check_kind(resource, &patched) {
-        return Err(invalid(&refusal.message));
-    }
-    let (value, unknown_fields) = decode(resource, patched).map_err(|why| invalid(&why))?;
-    let complaints: Vec<String> = unknown_fields.iter().map(|path| format!("unknown field {path:?}")).collect();
+    check_kind(resource, &patched).map_err(|refusal| refuse(&refusal.message))?;
+    let (value, unknown_fields) = decode(resource, patched).map_err(|why| refuse(&why))?;
+    let warnings = judge(repeated, &unknown_fields, validation, refuse)?;
+    Ok(Checked { value, warnings })
+}
+
+/// Complaints about fields as a refusal, as warnings, or as nothing.
+fn judge(
+    repeated: &[String],
+    unknown_fields: &[String],
+    validation: FieldValidation,
+    refuse: impl Fn(&str) -> Refusal,
+) -> Result<Vec<String>> {
+    let unknown = unknown_fields.iter().map(|path| format!("unknown field {path:?}"));
+    let complaints: Vec<String> = repeated.iter().cloned().chain(unknown).collect();
     match validation {
         FieldValidation::Strict if !complaints.is_empty() => {
-            Err(invalid(&format!("strict decoding error: {}", complaints.join(", "))))
+            Err(refuse(&format!("strict decoding error: {}", complaints.join(", "))))
         }
-        FieldValidation::Warn => Ok(Checked { value, warnings: complaints }),
-        FieldValidation::Strict | FieldValidation::Ignore => Ok(Checked { value, warnings: Vec::new() }),
+        FieldValidation::Warn => Ok(complaints),
+        FieldValidation::Strict | FieldValidation::Ignore => Ok(Vec::new()),
     }
 }
 
@@ -212,7 +244,7 @@ mod tests {
 
     #[test]
     fn another_kind_is_refused_in_the_words_of_the_api_server() {
-        let refused = |value| check(config_maps(), value, FieldValidation::Warn).unwrap_err().message;
+        let refused = |value| check(config_maps(), value, &[], FieldValidation::Warn).unwrap_err().message;
         assert_eq!(
             refused(json!({"apiVersion": "v1", "kind": "Secret"})),
             "Secret in version \"v1\" cannot be handled as a ConfigMap: \
@@ -224,13 +256,13 @@ mod tests {
     #[test]
     fn strict_names_each_unknown_field() {
         let value = json!({"metadata": {"name": "a"}, "colour": 1, "shape": 2});
-        let refusal = check(config_maps(), value.clone(), FieldValidation::Strict).unwrap_err();
+        let refusal = check(config_maps(), value.clone(), &[], FieldValidation::Strict).unwrap_err();
         assert_eq!(
             refusal.message,
             "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: \
              unknown field \"colour\", unknown field \"shape\""
         );
-        assert_eq!(check(config_maps(), value, FieldValidation::Warn).unwrap().warnings.len(), 2);
+        assert_eq!(check(config_maps(), value, &[], FieldValidation::Warn).unwrap().warnings.len(), 2);
     }
 
     #[test]

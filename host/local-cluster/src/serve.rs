@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -70,8 +70,9 @@ async fn serve_connection(cluster: LocalCluster, stream: TcpStream, mut closing:
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "could not set TCP_NODELAY");
     }
+    // No limit on how long a client may be silent: pools keep connections open, and whoever is on loopback is trusted.
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
+        .header_read_timeout(None)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(cluster.ending_with(closing.clone())));
     tokio::pin!(connection);
     let ended = tokio::select! {

@@ -3,7 +3,9 @@
 //! Choices, and why:
 //! - Epochs, not fuel: they cost a load and a compare at loops and calls, and the callback lets a spinning guest yield to the
 //!   other tasks of its worker thread at every tick.
-//! - Instances on demand, not from a pool: see `allocate` below.
+//! - Instances on demand, not from a pool: a pool fixes memories, tables and their sizes for all plugins ahead, and keeps
+//!   more resident (measured with 1000 instances of a Rust plugin of 230 KB: 59 KiB each against 52). What it saves, 16
+//!   against 23 microseconds a start, nobody notices: instances start once a term.
 //! - Memory images are mapped copy-on-write (wasmtime's default), so an instance costs only the pages it has written.
 //! - No threads, no shared memory, no 64-bit memory, no garbage-collected types: compiled out or switched off.
 

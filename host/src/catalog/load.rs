@@ -59,13 +59,14 @@ impl Loader {
         refuse_what_is_not_there_yet(&manifest)?;
         let granted = self.granted(&artifact)?;
         let limits = self.limits.tightened_by(&manifest.limits).map_err(|error| Refusal::for_good(describe(&error)))?;
-        let capability = Capability::new(granted, self.protected.clone())
-            .map_err(|error| Refusal::for_good(describe(&error)))?;
+        let capability =
+            Capability::new(granted, self.protected.clone()).map_err(|error| Refusal::for_good(describe(&error)))?;
         let schedules = schedules(&manifest, &artifact)?;
 
         let (sandbox, wasm) = (Arc::clone(&self.sandbox), artifact.wasm.clone());
         let loaded = {
-            let _one_at_a_time = self.compiling.acquire().await.map_err(|_| Refusal::for_now("the process is ending"))?;
+            let _one_at_a_time =
+                self.compiling.acquire().await.map_err(|_| Refusal::for_now("the process is ending"))?;
             tokio::task::spawn_blocking(move || sandbox.load(&wasm))
                 .await
                 .map_err(|error| Refusal::for_good(format!("compiling it failed: {error}")))?
@@ -148,11 +149,9 @@ impl Loader {
             }
         }
         let granted = capability.filter(&access(Verb::Watch));
-        let scopes = watch.namespace.clone().map_or_else(|| scopes(&resource, requested), |namespace| vec![Some(namespace)]);
-        let keys = scopes
-            .into_iter()
-            .map(|namespace| WatchKey { resource: resource.clone(), namespace })
-            .collect();
+        let scopes =
+            watch.namespace.clone().map_or_else(|| scopes(&resource, requested), |namespace| vec![Some(namespace)]);
+        let keys = scopes.into_iter().map(|namespace| WatchKey { resource: resource.clone(), namespace }).collect();
         let kind = Kind { api_version: watch.api_version.clone(), kind: watch.kind.clone() };
         Ok(ResolvedWatch { kind, resource, keys, labels, fields, granted })
     }
@@ -192,9 +191,11 @@ fn scopes(resource: &ResourceKey, rules: &[Rule]) -> Vec<Option<String>> {
 }
 
 fn schedules(manifest: &Manifest, artifact: &Artifact) -> Result<Vec<Schedule>, Refusal> {
-    let every = manifest.schedules.iter().enumerate().map(|(number, every)| {
-        Schedule::every(*every, &format!("{}#{number}", artifact.identity.as_str()))
-    });
+    let every = manifest
+        .schedules
+        .iter()
+        .enumerate()
+        .map(|(number, every)| Schedule::every(*every, &format!("{}#{number}", artifact.identity.as_str())));
     every.collect::<Result<_, _>>().map_err(|error| Refusal::for_good(describe(&error)))
 }
 

@@ -133,7 +133,9 @@ impl Catalog {
                 self.unsynced = self.unsynced.saturating_sub(1);
                 self.note_synced();
             }
-            SourceEvent::Failing(message) => tracing::warn!(message, "a plugin source cannot be read; what it gave stays"),
+            SourceEvent::Failing(message) => {
+                tracing::warn!(message, "a plugin source cannot be read; what it gave stays")
+            }
         }
     }
 
@@ -175,7 +177,7 @@ impl Catalog {
         (known.generation, known.loading, known.stale) = (self.generation, true, false);
         let running = self.wanted.borrow().contains_key(identity);
         if !running {
-            self.board.set_state(identity, PluginState::Loading, None);
+            self.board.set_loaded(identity, PluginState::Loading, None);
         }
         let (loader, identity, generation) = (Arc::clone(&self.loader), identity.to_owned(), self.generation);
         self.loads.spawn(async move {
@@ -213,9 +215,10 @@ impl Catalog {
             suspended,
             "plugin loaded"
         );
+        let state = if suspended { PluginState::Suspended } else { PluginState::Ready };
+        let message = ready.dry_run.then(|| "dry run: nothing it writes is stored".to_owned());
+        self.board.set_loaded(identity, state, message);
         self.board.update(identity, |status| {
-            status.state = if suspended { PluginState::Suspended } else { PluginState::Ready };
-            status.message = ready.dry_run.then(|| "dry run: nothing it writes is stored".to_owned());
             status.digest = Some(ready.loaded.digest().to_owned());
             status.manifest_name = Some(ready.manifest_name.clone());
         });
@@ -230,7 +233,7 @@ impl Catalog {
         } else {
             refusal.message.clone()
         };
-        self.board.set_state(identity, PluginState::Refused, Some(message));
+        self.board.set_loaded(identity, PluginState::Refused, Some(message));
         if let Some(known) = self.known.get_mut(identity) {
             if known.refusal.as_ref() != Some(&refusal) {
                 self.reporter.refused(&known.identity, &known.origin, &refusal.message);
@@ -255,7 +258,8 @@ impl Catalog {
 
     fn retry(&mut self) {
         let passing = |known: &Known| known.refusal.as_ref().is_some_and(|refusal| refusal.may_pass) && !known.loading;
-        let again: Vec<_> = self.known.iter().filter(|(_, known)| passing(known)).map(|(identity, _)| identity.clone()).collect();
+        let again: Vec<_> =
+            self.known.iter().filter(|(_, known)| passing(known)).map(|(identity, _)| identity.clone()).collect();
         for identity in again {
             self.load(&identity);
         }

@@ -104,8 +104,9 @@ impl Ready {
 
     /// The shared watch of this plugin that holds objects of a namespace; for `None` the one that holds all.
     pub(crate) fn key_for(&self, resource: &ResourceKey, namespace: Option<&str>) -> Option<&WatchKey> {
-        self.watches.iter().flat_map(|watch| &watch.keys).find(|key| {
-            key.resource == *resource && (key.namespace.is_none() || key.namespace.as_deref() == namespace)
-        })
+        self.watches
+            .iter()
+            .flat_map(|watch| &watch.keys)
+            .find(|key| key.resource == *resource && (key.namespace.is_none() || key.namespace.as_deref() == namespace))
     }
 }

@@ -1,8 +1,8 @@
 //! Events on a plugin's ConfigMap, so that `kubectl describe` shows why it does not run. Only the leader speaks, else each
 //! replica would say the same.
 
-use kube::runtime::events::{Event, EventType, Recorder};
 use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::events::{Event, EventType, Recorder};
 use tenure_lease::Leadership;
 use tenure_plugin_source::Origin;
 use tenure_settings::PluginIdentity;

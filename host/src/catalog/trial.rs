@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tenure_sandbox::{
-    DeleteOptions, Error, EventType, GetOptions, Host, InstanceLimits, Kind, KillSwitch, Level, ListOptions, Loaded,
+    DeleteOptions, Error, EventType, GetOptions, Host, InstanceLimits, KillSwitch, Kind, Level, ListOptions, Loaded,
     ObjectRef, Page, PatchType, WriteOptions,
 };
 

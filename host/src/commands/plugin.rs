@@ -31,7 +31,10 @@ pub(crate) fn check(args: &PluginCheckArgs) -> anyhow::Result<()> {
     let loaded = sandbox.load(&read(&args.wasm)?).with_context(|| format!("{} is refused", args.wasm.display()))?;
     let imports = loaded.imports();
     println!("{} is a plugin; sha256 {}", args.wasm.display(), loaded.digest());
-    println!("writes: {}", if imports.writes { "yes, it imports kubernetes-write" } else { "never: it does not import kubernetes-write" });
+    println!(
+        "writes: {}",
+        if imports.writes { "yes, it imports kubernetes-write" } else { "never: it does not import kubernetes-write" }
+    );
     println!("reads:  {}", if imports.reads { "yes" } else { "never" });
     if !imports.inert.is_empty() {
         println!("inert (imported, but nothing is behind it): {}", imports.inert.join(", "));

@@ -46,7 +46,10 @@ async fn from_cluster(args: &StatusArgs) -> anyhow::Result<Shown> {
     let client = kube::Client::try_from(kube_config(&args.cluster).await?)?;
     let leases: Api<Lease> = Api::namespaced(client.clone(), &args.namespace);
     let lease = leases.get_opt(&args.lease).await.with_context(|| {
-        format!("cannot read lease {}/{}: it needs `get` on leases.coordination.k8s.io there", args.namespace, args.lease)
+        format!(
+            "cannot read lease {}/{}: it needs `get` on leases.coordination.k8s.io there",
+            args.namespace, args.lease
+        )
     })?;
     let Some(lease) = lease else {
         bail!(
@@ -96,7 +99,8 @@ async fn plugins_of_leader(client: &kube::Client, lease: &Lease, args: &StatusAr
         bail!("nobody holds the lease; --console URL asks one replica");
     }
     let console = lease.metadata.annotations.as_ref().and_then(|all| all.get(CONSOLE_ANNOTATION));
-    let console = console.with_context(|| format!("the lease has no annotation {CONSOLE_ANNOTATION}; --console URL asks one replica"))?;
+    let console = console
+        .with_context(|| format!("the lease has no annotation {CONSOLE_ANNOTATION}; --console URL asks one replica"))?;
     if let Some(port) = console.strip_prefix("pod:") {
         let pod = holder.split('_').next().unwrap_or(holder);
         let path = format!("/api/v1/namespaces/{}/pods/{pod}:{port}/proxy/status", args.namespace);

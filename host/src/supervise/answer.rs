@@ -90,7 +90,9 @@ pub(crate) fn namespace_of<'a>(resource: &ResourceKey, object: &'a ObjectRef) ->
     match (resource.namespaced, object.namespace.as_deref().filter(|namespace| !namespace.is_empty())) {
         (true, Some(namespace)) => Ok(Some(namespace)),
         (false, None) => Ok(None),
-        (true, None) => Err(bad_request(format!("{} is namespaced: the reference must name a namespace", resource.kind))),
+        (true, None) => {
+            Err(bad_request(format!("{} is namespaced: the reference must name a namespace", resource.kind)))
+        }
         (false, Some(namespace)) => Err(bad_request(format!(
             "{} is cluster-scoped: the reference must not name a namespace, it names {namespace:?}",
             resource.kind
@@ -179,7 +181,10 @@ pub(crate) fn labels_of_json_patch(patch: &Value) -> Result<Vec<(String, String)
         }
         let above = matches!(path, "" | "/metadata" | "/metadata/labels");
         if above && matches!(text("op"), "move" | "copy") {
-            return Err(bad_request(format!("a JSON patch may not {} onto {path:?}: add labels one by one", text("op"))));
+            return Err(bad_request(format!(
+                "a JSON patch may not {} onto {path:?}: add labels one by one",
+                text("op")
+            )));
         }
         let inner = match path {
             "/metadata/labels" => Some(value),

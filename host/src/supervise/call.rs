@@ -71,7 +71,13 @@ impl Call {
         let mut worker = match worker {
             Ok(worker) => worker,
             Err(error) => {
-                return Called { key: self.key, result: Err(error), took: started.elapsed(), writes: Vec::new(), worker: None };
+                return Called {
+                    key: self.key,
+                    result: Err(error),
+                    took: started.elapsed(),
+                    writes: Vec::new(),
+                    worker: None,
+                };
             }
         };
         let result = worker.instance.reconcile(self.request, self.ready.budgets.reconcile_timeout).await;

@@ -103,7 +103,8 @@ impl Guest {
             labels_written: &[],
         })?;
         self.admit()?;
-        let cached = if options.live || options.subresource.is_some() { None } else { self.cached(&resource, namespace) };
+        let cached =
+            if options.live || options.subresource.is_some() { None } else { self.cached(&resource, namespace) };
         if let Some(key) = cached {
             let found = self.term.house.cluster.hub().get(key, namespace, &object.name);
             let found = found.ok_or_else(|| answer::not_found(&resource, &object.name))?;
@@ -129,7 +130,8 @@ impl Guest {
         self.allow(&access)?;
         self.admit()?;
         let granted = self.ready.capability.filter(&access);
-        let cached = if options.live || options.field_selector.is_some() { None } else { self.cached(&resource, namespace) };
+        let cached =
+            if options.live || options.field_selector.is_some() { None } else { self.cached(&resource, namespace) };
         match cached {
             Some(key) => page::from_cache(self.term.house.cluster.hub(), key, options, &granted),
             None => page::from_api(&self.term.house.cluster, &resource, options, &granted).await,
@@ -170,7 +172,9 @@ impl Guest {
             write = write.with_dry_run();
         }
         let written = self.term.writer.write(write).await.map_err(answer::write_failed)?;
-        if let (false, Some(version), Some(watch)) = (dry_run, written.version, self.ready.key_for(&resource, namespace)) {
+        if let (false, Some(version), Some(watch)) =
+            (dry_run, written.version, self.ready.key_for(&resource, namespace))
+        {
             // A status subresource is stored with the object, scale of another kind is not this watch's: its version is.
             let made = WriteMade { watch: watch.clone(), version };
             self.writes_made.lock().unwrap_or_else(PoisonError::into_inner).push(made);
@@ -191,7 +195,8 @@ impl Guest {
         let resource = self.resolve(&object.kind).await?;
         let namespace = answer::namespace_of(&resource, object)?;
         let cached = self.cached(&resource, namespace);
-        let exists = cached.is_some_and(|key| self.term.house.cluster.hub().get(key, namespace, &object.name).is_some());
+        let exists =
+            cached.is_some_and(|key| self.term.house.cluster.hub().get(key, namespace, &object.name).is_some());
         if exists || options.subresource.is_some() {
             return Ok(());
         }
@@ -260,7 +265,8 @@ impl Host for Guest {
         let result = async {
             let labels = answer::labels_of(&answer::body_of(&object, &body)?);
             let intent = Intent { verb: Verb::Update, object: &object, options: &options, labels };
-            self.write(intent, |resource, namespace| Write::replace(resource, namespace, &object.name, body.into())).await
+            self.write(intent, |resource, namespace| Write::replace(resource, namespace, &object.name, body.into()))
+                .await
         };
         self.counted(HostFunction::Replace, result.await)
     }
@@ -306,8 +312,7 @@ impl Host for Guest {
     async fn delete(&self, object: ObjectRef, options: DeleteOptions) -> Result<String, Error> {
         let result = async {
             let write_options = WriteOptions { dry_run: options.dry_run, ..WriteOptions::default() };
-            let intent =
-                Intent { verb: Verb::Delete, object: &object, options: &write_options, labels: Vec::new() };
+            let intent = Intent { verb: Verb::Delete, object: &object, options: &write_options, labels: Vec::new() };
             let body = answer::delete_options(&options).to_string().into();
             let build = |resource, namespace: Option<&str>| Write::delete(resource, namespace, &object.name, body);
             self.write(intent, build).await

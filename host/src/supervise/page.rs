@@ -36,8 +36,7 @@ pub(super) fn from_cache(
         .filter(|object| after.is_none_or(|after| position(object).as_str() > after))
         .peekable();
     let shown: Vec<Arc<Object>> = rest.by_ref().take(items_max(options)).collect();
-    let continue_token =
-        rest.peek().and(shown.last()).map(|last| format!("{CACHE_TOKEN}{}", position(last)));
+    let continue_token = rest.peek().and(shown.last()).map(|last| format!("{CACHE_TOKEN}{}", position(last)));
     let remaining = continue_token.is_some().then(|| rest.count() as u64);
     let items = shown.iter().map(|object| rendered(object, options.metadata_only)).collect();
     Ok(Page { items, continue_token, resource_version, remaining })

@@ -97,12 +97,7 @@ impl Runner {
         // Dropping a call drops its Store; a guest that computes is reached at its next epoch.
         self.calls.shutdown().await;
         self.idle.clear();
-        self.term.house.board.update(&self.ready.identity, |status| {
-            status.state = PluginState::Ready;
-            status.message = None;
-            status.queue_depth = 0;
-            status.memory_bytes = 0;
-        });
+        self.term.house.board.set_stopped(&self.ready.identity);
     }
 
     /// Subscribes, and waits at the barrier: no key is handed out before it is passed.
@@ -122,7 +117,11 @@ impl Runner {
                 tracing::debug!(plugin = self.ready.identity, ?report, "barrier passed");
                 break;
             }
-            tracing::warn!(plugin = self.ready.identity, ?report, "the cache is not complete yet; no key is handed out");
+            tracing::warn!(
+                plugin = self.ready.identity,
+                ?report,
+                "the cache is not complete yet; no key is handed out"
+            );
             self.set_state(PluginState::Ready, Some(format!("waiting for a complete cache: {report:?}")));
             tokio::time::sleep(BARRIER_RETRY).await;
         }
@@ -242,7 +241,8 @@ impl Runner {
             Some(object) if !object.deletion => super::guest::cause(ready.cause),
             _ => tenure_sandbox::Cause::Deleted,
         };
-        let body = cached.as_ref().or_else(|| self.watched.last_known(&ready.key)).map(|object| object.json().to_owned());
+        let body =
+            cached.as_ref().or_else(|| self.watched.last_known(&ready.key)).map(|object| object.json().to_owned());
         // The cache did not show the plugin's own last write in time: what it has may be older than that.
         let live = (ready.hold_expired && cached.is_some()).then(|| watch.resource.clone());
         Prepared { request: Request { cause, object, body, extra: Vec::new() }, live }
@@ -310,7 +310,8 @@ impl Runner {
     /// Keeps a key back until the cache has seen what its last call wrote to what this plugin watches.
     fn await_own_writes(&mut self, now: Instant, key: &Key, writes: Vec<WriteMade>) {
         let hub = self.term.house.cluster.hub();
-        let unseen: Vec<_> = writes.into_iter().filter(|write| hub.seen_version(&write.watch) < write.version).collect();
+        let unseen: Vec<_> =
+            writes.into_iter().filter(|write| hub.seen_version(&write.watch) < write.version).collect();
         if unseen.is_empty() {
             return;
         }
@@ -328,7 +329,7 @@ impl Runner {
     }
 
     fn set_state(&self, state: PluginState, message: Option<String>) {
-        self.term.house.board.set_state(&self.ready.identity, state, message);
+        self.term.house.board.set_running(&self.ready.identity, state, message);
     }
 
     fn show(&mut self) {

@@ -1,11 +1,11 @@
 //! What all plugins share in one term. Dropped with the term; the next has one of its own.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tenure_cluster::{BarrierReport, Cluster, TermWriter, WatchKey};
-use tenure_console::LockMetrics;
+use tenure_cluster::{BarrierReport, Cluster, TermWriter, WatchKey, WriterStats};
+use tenure_console::{LockMetrics, WriteFate};
 use tenure_election::{Clock, LiveTerm, Standing, Term};
 use tenure_sandbox::Sandbox;
 use tokio_util::sync::CancellationToken;
@@ -61,26 +61,55 @@ impl TermContext {
     }
 }
 
-/// The writers of the terms that have not ended, for the election thread to sever.
-#[derive(Default)]
-pub(crate) struct Writers(Mutex<BTreeMap<Term, Arc<TermWriter>>>);
+/// The writers of the terms that have not ended: for the election thread to sever, and to be counted.
+pub(crate) struct Writers {
+    open: Mutex<BTreeMap<Term, Open>>,
+    metrics: LockMetrics,
+}
+
+struct Open {
+    writer: Arc<TermWriter>,
+    /// What the metrics have already.
+    counted: WriterStats,
+}
 
 impl Writers {
+    pub(crate) fn new(metrics: LockMetrics) -> Self {
+        Self { open: Mutex::default(), metrics }
+    }
+
     /// From now on the election thread can sever it.
     pub(crate) fn register(&self, term: Term, writer: Arc<TermWriter>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(term, writer);
+        self.lock().insert(term, Open { writer, counted: WriterStats::default() });
     }
 
     /// The term is over and settled.
     pub(crate) fn forget(&self, term: Term) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&term);
+        self.count();
+        self.lock().remove(&term);
     }
 
     /// Resets every connection of a term. Called on the election thread the instant its gate closes.
     pub(crate) fn sever(&self, term: Term) {
-        let writer = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&term).cloned();
+        let writer = self.lock().get(&term).map(|open| Arc::clone(&open.writer));
         if let Some(writer) = writer {
             writer.sever();
         }
+    }
+
+    /// Brings the metrics up to date.
+    pub(crate) fn count(&self) {
+        for open in self.lock().values_mut() {
+            let (now, before) = (open.writer.stats(), open.counted);
+            self.metrics.count_writes(WriteFate::Admitted, now.admitted - before.admitted);
+            self.metrics.count_writes(WriteFate::Answered, now.written - before.written);
+            self.metrics.count_writes(WriteFate::RefusedLate, now.refused_late - before.refused_late);
+            self.metrics.count_writes(WriteFate::Unanswered, now.unknown - before.unknown);
+            open.counted = now;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Term, Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

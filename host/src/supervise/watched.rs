@@ -38,11 +38,12 @@ impl Watched {
     pub(crate) fn resynced(&mut self, kind: usize, scope: Option<&str>, present: &[Arc<Object>]) -> Vec<(Key, Cause)> {
         let now: HashSet<Key> = present.iter().map(|object| Key::of(kind, object)).collect();
         let in_scope = |key: &Key| match key {
-            Key::Object { kind: of, namespace, .. } => *of == kind && (scope.is_none() || namespace.as_deref() == scope),
+            Key::Object { kind: of, namespace, .. } => {
+                *of == kind && (scope.is_none() || namespace.as_deref() == scope)
+            }
             Key::Schedule(_) => false,
         };
-        let gone: Vec<Key> =
-            self.selected.iter().filter(|key| in_scope(key) && !now.contains(*key)).cloned().collect();
+        let gone: Vec<Key> = self.selected.iter().filter(|key| in_scope(key) && !now.contains(*key)).cloned().collect();
         for key in &gone {
             self.selected.remove(key);
         }

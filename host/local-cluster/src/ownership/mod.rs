@@ -245,6 +245,7 @@ mod tests {
         entries.iter().find(|entry| entry["manager"] == manager).map_or(Value::Null, |entry| entry["fieldsV1"].clone())
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "`json!` at the call is what makes tests readable")]
     fn config_map(data: Value) -> Value {
         json!({"metadata": {"name": "a", "namespace": "n"}, "data": data})
     }

@@ -63,7 +63,7 @@ impl Writer<'_> {
         self.admit_into_namespace(&key.name)?;
         self.fill_system_fields(&mut value);
         defaults::fill_new(self.resource.collection, &mut value);
-        let errors = validation::of_new(self.resource.collection, &value);
+        let errors = validation::of_new(self.resource, &value);
         if !errors.is_empty() {
             return Err(Refusal::invalid(self.resource.kind, self.resource.group, &key.name, &errors));
         }

@@ -149,5 +149,5 @@ pub(crate) fn time_text(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// Writes the object's checks agree on: an object in its stored form with the request's warnings.
+/// What a request carries, checked: an object in its stored form and the warnings that go with it.
 type Prepared = Checked;

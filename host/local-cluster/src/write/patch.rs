@@ -50,6 +50,7 @@ impl Writer<'_> {
         if format == PatchFormat::Apply {
             return self.apply(name, patch, force.unwrap_or(false));
         }
+        let repeated = body::repeated_fields(patch, self.options.validation);
         let patch = patching::Edit::parse(format, patch)?;
         let key = self.key(name);
         loop {
@@ -57,7 +58,7 @@ impl Writer<'_> {
                 return Err(Refusal::not_found(self.resource, name));
             };
             let patched = patch.apply(self.resource, self.native(&existing))?;
-            let prepared = body::check_patched(self.resource, patched, self.options.validation)?;
+            let prepared = body::check_patched(self.resource, patched, &repeated, self.options.validation)?;
             let mut managed = |existing: &Value, next: &mut Value| {
                 ownership::after_update(&self.ownership(), Some(existing), next);
             };
@@ -85,11 +86,13 @@ impl Writer<'_> {
         if metadata::of(&applied).name().is_empty() {
             metadata::of_mut(&mut applied).insert("name".to_owned(), name.into());
         }
+        let repeated = body::repeated_fields(patch, self.options.validation);
         let given = metadata::of(&applied).name();
         if given != name {
             return Err(name_differs(given, name));
         }
-        let Prepared { value: mut applied, warnings } = body::check(self.resource, applied, self.options.validation)?;
+        let Prepared { value: mut applied, warnings } =
+            body::check(self.resource, applied, &repeated, self.options.validation)?;
         self.adopt_namespace(&mut applied, |given| {
             let namespace = self.namespace;
             Refusal::bad_request(format!(

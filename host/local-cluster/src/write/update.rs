@@ -93,7 +93,7 @@ impl Writer<'_> {
         self.keep_other_part(old, &mut next);
         keep_system_fields(old, &mut next);
         defaults::fill_replaced(self.resource.collection, &mut next, old);
-        let errors = validation::of_update(self.resource.collection, &next, old);
+        let errors = validation::of_update(self.resource, &next, old);
         if !errors.is_empty() {
             return Err(Refusal::invalid(self.resource.kind, self.resource.group, &key.name, &errors));
         }

@@ -25,12 +25,17 @@ fn find_program() -> Option<PathBuf> {
     std::env::split_paths(&path).map(|directory| directory.join("kubectl")).find(|program| program.is_file())
 }
 
+#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+fn skip_aloud() {
+    eprintln!("SKIPPED: no kubectl; set KUBECTL or put it on PATH");
+}
+
 impl Kubectl {
     /// `None`, said aloud, where there is no kubectl.
     async fn start() -> Option<Self> {
         let Some(program) = find_program() else {
             assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "CI must have kubectl: set KUBECTL or PATH");
-            eprintln!("SKIPPED: no kubectl; set KUBECTL or put it on PATH");
+            skip_aloud();
             return None;
         };
         let served = Served::start(LocalCluster::new()).await;

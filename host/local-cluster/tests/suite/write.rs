@@ -129,6 +129,16 @@ async fn a_put_with_the_uid_of_a_deleted_lease_conflicts() {
 }
 
 #[tokio::test]
+async fn a_put_with_the_uid_of_a_deleted_config_map_finds_nothing() {
+    let cluster = LocalCluster::new();
+    let (_, created) = post(&cluster, CONFIG_MAPS, &config_map("a", json!({}))).await;
+    delete(&cluster, &at(CONFIG_MAPS, "a"), &Value::Null).await;
+    assert_eq!(put(&cluster, &at(CONFIG_MAPS, "a"), &created).await.0, 404);
+    post(&cluster, CONFIG_MAPS, &config_map("a", json!({}))).await;
+    assert_eq!(put(&cluster, &at(CONFIG_MAPS, "a"), &created).await.0, 409);
+}
+
+#[tokio::test]
 async fn a_put_without_a_version_is_unconditional_only_where_the_kind_allows_it() {
     let cluster = LocalCluster::new();
     post(&cluster, CONFIG_MAPS, &config_map("a", json!({"k": "1"}))).await;
@@ -232,6 +242,22 @@ async fn unknown_fields_are_refused_warned_about_or_dropped_as_asked() {
     let path = format!("{CONFIG_MAPS}?fieldValidation=Ignore");
     let response = send(&cluster, request(Method::POST, &path, "application/json", &body)).await;
     assert_eq!((response.status().as_u16(), response.headers().get("warning")), (201, None));
+}
+
+#[tokio::test]
+async fn a_field_that_comes_twice_is_refused_under_strict() {
+    let cluster = LocalCluster::new();
+    let path = format!("{CONFIG_MAPS}?fieldValidation=Strict");
+    let mut twice = request(Method::POST, &path, "application/json", &Value::Null);
+    *twice.body_mut() = http_body_util::Full::new(r#"{"metadata":{"name":"a"},"data":{"k":"1","k":"2"}}"#.into());
+    let (code, status) = read(send(&cluster, twice).await).await;
+    assert_eq!(code, 400);
+    assert!(status["message"].as_str().unwrap().ends_with("strict decoding error: duplicate field \"data.k\""));
+    let strict = format!("{CONFIG_MAPS}/a?fieldValidation=Strict");
+    post(&cluster, CONFIG_MAPS, &config_map("a", json!({}))).await;
+    let (code, status) = merge(&cluster, &strict, &json!({"colour": 1})).await;
+    assert_eq!((code, &status["reason"]), (422, &json!("Invalid")));
+    assert!(status["message"].as_str().unwrap().ends_with("strict decoding error: unknown field \"colour\""));
 }
 
 #[tokio::test]

@@ -33,10 +33,11 @@ pub(crate) async fn dev(args: DevArgs) -> anyhow::Result<()> {
     if let Some(data) = &args.data {
         builder = builder.data(data.join("objects"));
     }
-    let cluster = builder.build().with_context(|| format!("cannot restore the cluster from {}", folder.path().display()))?;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, args.port))
-        .await
-        .with_context(|| format!("cannot listen on 127.0.0.1:{}; give a free port with --port, or 0 for any", args.port))?;
+    let cluster =
+        builder.build().with_context(|| format!("cannot restore the cluster from {}", folder.path().display()))?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, args.port)).await.with_context(|| {
+        format!("cannot listen on 127.0.0.1:{}; give a free port with --port, or 0 for any", args.port)
+    })?;
     let address = listener.local_addr()?;
     let kubeconfig = folder.path().join("kubeconfig");
     std::fs::write(&kubeconfig, cluster.kubeconfig(address))?;

@@ -41,7 +41,10 @@ impl Replica {
             }
             failed_starts = if started.elapsed() < RESTART_DELAY && !status.success() { failed_starts + 1 } else { 0 };
             if failed_starts == FAILED_STARTS_MAX {
-                anyhow::bail!("{} ended {failed_starts} times right after its start ({status}); its lines above say why", self.name);
+                anyhow::bail!(
+                    "{} ended {failed_starts} times right after its start ({status}); its lines above say why",
+                    self.name
+                );
             }
             tokio::select! {
                 () = tokio::time::sleep(RESTART_DELAY) => {}

@@ -109,7 +109,8 @@ impl Probe {
             ObjectRef::config_map("tenure-system", "anything"),
             ObjectRef::namespace("default"),
         ] {
-            let answer = cluster.merge_patch::<Value>(&target, &json!({"metadata": {"annotations": {"probe/was": "here"}}}));
+            let answer =
+                cluster.merge_patch::<Value>(&target, &json!({"metadata": {"annotations": {"probe/was": "here"}}}));
             reasons.push(answer.err().map_or_else(|| "Allowed".to_owned(), |error| error.reason().as_str().to_owned()));
         }
         self.stamp(cluster, object, json!({"probe/reasons": reasons.join(",")}))

@@ -3,11 +3,13 @@
 //! Checks what the kinds served here can get wrong in ways clients meet; a Pod's spec is held to its types and its containers'
 //! names, not to every rule of its fields.
 
+mod events;
+
 use base64::Engine;
 use serde_json::{Map, Value};
 
 use crate::metadata;
-use crate::resource::Collection;
+use crate::resource::{Collection, Resource, View};
 use crate::status::FieldError;
 use crate::syntax;
 
@@ -20,27 +22,34 @@ const IMMUTABLE: &str = "field is immutable";
 const IMMUTABLE_WHEN_SET: &str = "field is immutable when `immutable` is set";
 
 /// What is wrong with a new object; empty if nothing is.
-pub(crate) fn of_new(collection: Collection, value: &Value) -> Vec<FieldError> {
-    let mut errors = of_metadata(collection, value);
-    errors.extend(of_content(collection, value));
+pub(crate) fn of_new(resource: &Resource, value: &Value) -> Vec<FieldError> {
+    let mut errors = of_metadata(resource, value);
+    errors.extend(of_content(resource.collection, value));
+    if resource.collection == Collection::Events {
+        errors.extend(events::of_new(resource, value));
+    }
     errors
 }
 
 /// What is wrong with `next` in the place of `old`; empty if nothing is.
-pub(crate) fn of_update(collection: Collection, next: &Value, old: &Value) -> Vec<FieldError> {
-    let mut errors = of_metadata(collection, next);
+pub(crate) fn of_update(resource: &Resource, next: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = of_metadata(resource, next);
     errors.extend(of_metadata_change(next, old));
-    errors.extend(of_content(collection, next));
-    errors.extend(of_content_change(collection, next, old));
+    errors.extend(of_content_change(resource.collection, next, old));
+    errors.extend(of_content(resource.collection, next));
+    if resource.collection == Collection::Events {
+        errors.extend(events::of_update(resource, next, old));
+    }
     errors
 }
 
-fn of_metadata(collection: Collection, value: &Value) -> Vec<FieldError> {
+fn of_metadata(resource: &Resource, value: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let read = metadata::of(value);
-    let name_rule = match collection {
+    let name_rule = match resource.collection {
         Collection::Namespaces => syntax::dns_label,
-        Collection::Events => syntax::path_segment,
+        // Old clients name events as they like; the newer group holds them to more.
+        Collection::Events if resource.view == View::Stored => syntax::path_segment,
         _ => syntax::dns_subdomain,
     };
     let generate_name = read.text("generateName");
@@ -134,8 +143,7 @@ fn of_content(collection: Collection, value: &Value) -> Vec<FieldError> {
         Collection::Secrets => of_secret(value),
         Collection::Leases => of_lease(value),
         Collection::Pods => of_pod(value),
-        Collection::Events => of_event(value),
-        Collection::Namespaces | Collection::ServiceAccounts => Vec::new(),
+        Collection::Events | Collection::Namespaces | Collection::ServiceAccounts => Vec::new(),
     }
 }
 
@@ -229,17 +237,6 @@ fn of_pod(value: &Value) -> Vec<FieldError> {
         errors.push(FieldError::not_supported("spec.restartPolicy", policy, &["Always", "Never", "OnFailure"]));
     }
     errors
-}
-
-fn of_event(value: &Value) -> Vec<FieldError> {
-    let namespace = metadata::of(value).namespace();
-    let involved = value.pointer("/involvedObject/namespace").and_then(Value::as_str).unwrap_or_default();
-    // Objects without a namespace have their events in `default`.
-    if involved == namespace || (involved.is_empty() && namespace == "default") {
-        return Vec::new();
-    }
-    let why = "does not match event.namespace";
-    vec![FieldError::invalid_text("involvedObject.namespace", involved, why)]
 }
 
 fn of_content_change(collection: Collection, next: &Value, old: &Value) -> Vec<FieldError> {
