@@ -123,6 +123,7 @@ impl Replica {
 }
 
 impl Drop for Replica {
+    #[expect(clippy::print_stderr, reason = "what a failed test's replicas said belongs beside the failure")]
     fn drop(&mut self) {
         if self.child.try_wait().ok().flatten().is_none() {
             // A stopped process dies of SIGKILL too.

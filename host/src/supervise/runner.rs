@@ -104,7 +104,8 @@ impl Runner {
     async fn open(&mut self) -> Changes {
         let mut changes = SelectAll::new();
         let keys = self.ready.watch_keys();
-        for key in keys.iter().cloned() {
+        for key in &keys {
+            let key = key.clone();
             let subscription = self.term.house.cluster.hub().subscribe(key.clone());
             let stream = futures::stream::unfold(subscription, |mut subscription| async move {
                 subscription.next().await.map(|change| (change, subscription))

@@ -302,6 +302,9 @@ mod tests {
     fn only_a_create_goes_without_a_name() {
         let mut write = Write::delete(config_maps(), Some("ns"), "a", Bytes::new());
         write.name = None;
-        assert!(matches!(write.request(Term::MAX, "a"), Err(InvalidPath::Unnamed { verb: "delete" })), "never a whole collection");
+        assert!(
+            matches!(write.request(Term::MAX, "a"), Err(InvalidPath::Unnamed { verb: "delete" })),
+            "never a whole collection"
+        );
     }
 }
