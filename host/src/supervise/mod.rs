@@ -1,4 +1,4 @@
-//! From leadership and wanted plugins to running ones. [`plan`] decides, this drives: one term at a time, each plugin of it
+//! From leadership and wanted plugins to running ones. [`plan()`] decides, this drives: one term at a time, each plugin of it
 //! a task. A term is told to be drained only when all its Stores are dropped and its writes are settled.
 
 mod answer;
