@@ -36,8 +36,10 @@ impl Row {
         }
     }
 
+    /// A runner with nothing to explain leaves the word to the catalog: a dry run is one while it runs.
     fn shown(&self) -> PluginStatus {
         let (state, message) = self.stand().clone();
+        let message = message.or_else(|| self.loaded.1.clone());
         PluginStatus { state, message, ..self.status.clone() }
     }
 }
@@ -47,8 +49,9 @@ impl Board {
         Self { metrics, rows: Mutex::default() }
     }
 
-    /// The row of a plugin is there from the first word about it. `key` is what its series are labelled with.
-    pub(crate) fn enter(&self, identity: &str, key: &str) -> PluginMetrics {
+    /// The row of a plugin is there from the catalog's first word about it, and only the catalog's: a runner that outlives its
+    /// plugin must not bring it back. `key` is what its series are labelled with.
+    pub(crate) fn enter(&self, identity: &str, key: &str) {
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         let row = rows.entry(identity.to_owned()).or_insert_with(|| Row {
             key: key.to_owned(),
@@ -68,7 +71,12 @@ impl Board {
             },
         });
         row.metrics.set_state(row.stand().0);
-        row.metrics.clone()
+    }
+
+    /// The series of a plugin; none once it is gone.
+    pub(crate) fn metrics(&self, identity: &str) -> Option<PluginMetrics> {
+        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        rows.get(identity).map(|row| row.metrics.clone())
     }
 
     /// Changes a row, but for its state; nothing happens when the plugin is gone.
@@ -147,6 +155,17 @@ mod tests {
         assert_eq!(shown(&board), (PluginState::Refused, Some("why".into())));
         board.set_running("ns/a", PluginState::Running, None);
         assert_eq!(shown(&board).0, PluginState::Refused);
+    }
+
+    #[test]
+    fn a_dry_run_shows_its_note_while_it_runs() {
+        let board = Board::new(Arc::new(Metrics::new("0")));
+        board.enter("ns/a", "a");
+        board.set_loaded("ns/a", PluginState::Ready, Some("dry run".into()));
+        board.set_running("ns/a", PluginState::Running, None);
+        assert_eq!(shown(&board), (PluginState::Running, Some("dry run".into())));
+        board.set_running("ns/a", PluginState::CircuitOpen, Some("trapped".into()));
+        assert_eq!(shown(&board), (PluginState::CircuitOpen, Some("trapped".into())));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tenure_settings::Profile;
 
 /// A Kubernetes host for WebAssembly plugins that run only while it holds leadership.
 #[derive(Debug, Parser)]
@@ -96,7 +97,7 @@ pub(crate) struct DevArgs {
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=20))]
     pub(crate) replicas: u8,
     /// A directory of plugins to run besides those in ConfigMaps.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
     pub(crate) plugins: Option<PathBuf>,
     /// Port of the Kubernetes API on loopback; 0 takes a free one.
     #[arg(long, default_value_t = 0, value_name = "PORT")]
@@ -104,15 +105,37 @@ pub(crate) struct DevArgs {
     /// Where the cluster's objects are kept; without it they end with the command.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
-    /// The election's timing: `default` (15/10/2 s), `fast` (5/3/1 s) or `lazy` (60/40/10 s).
-    #[arg(long, default_value = "default", value_name = "PROFILE")]
-    pub(crate) profile: String,
-    /// Configuration for the replicas instead of the built-in one, which grants each plugin what it requests.
+    /// The election's timing.
+    #[arg(long, value_enum, default_value_t = DevProfile::Default, value_name = "PROFILE", conflicts_with = "config")]
+    pub(crate) profile: DevProfile,
+    /// Configuration for the replicas instead of the built-in one, which grants ConfigMaps, Secrets, Pods, ServiceAccounts,
+    /// Events and Namespaces to every plugin.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Print events as lines of JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Profiles that make sense for several replicas on one machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DevProfile {
+    /// 15/10/2 s, as client-go.
+    Default,
+    /// 5/3/1 s.
+    Fast,
+    /// 60/40/10 s.
+    Lazy,
+}
+
+impl From<DevProfile> for Profile {
+    fn from(profile: DevProfile) -> Self {
+        match profile {
+            DevProfile::Default => Self::Default,
+            DevProfile::Fast => Self::Fast,
+            DevProfile::Lazy => Self::Lazy,
+        }
+    }
 }
 
 /// `tenure check`.
@@ -186,4 +209,28 @@ pub(crate) struct PluginCheckArgs {
     /// The component or core module.
     #[arg(value_name = "WASM")]
     pub(crate) wasm: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_configuration_of_ones_own_goes_with_no_other_settings() {
+        let parse = |more: &[&str]| Cli::try_parse_from(["tenure", "dev"].iter().chain(more));
+        assert!(parse(&["--config", "x"]).is_ok(), "a default conflicts with nothing");
+        for other in [["--profile", "default"], ["--plugins", "y"]] {
+            let error = parse(&[&["--config", "x"][..], &other].concat()).expect_err("a conflict");
+            assert_eq!(error.kind(), ErrorKind::ArgumentConflict, "{error}");
+        }
+        assert_eq!(parse(&["--profile", "fats"]).expect_err("no profile").kind(), ErrorKind::InvalidValue);
+    }
 }

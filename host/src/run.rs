@@ -1,5 +1,6 @@
 //! `tenure run`: builds the rooms, joins them, owns every task, and orders the shutdown.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -15,19 +16,23 @@ use tenure_lease::{AloneConfig, BootClock, Election, ElectionConfig, Leadership,
 use tenure_sandbox::{Sandbox, SandboxSettings};
 use tenure_settings::{Flags, Settings, Warning};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
 use crate::catalog::{Catalog, Loader, Reporter};
 use crate::cli::ClusterArgs;
-use crate::signals;
+use crate::signals::EndSignals;
 use crate::supervise::{House, Supervisor, Writers};
 use crate::view::ReplicaView;
 
-/// Where the holder's console listens: an address, or `pod:<port>` for a Pod that the API server's proxy reaches.
+/// Where the holder's console listens: `http://host:port`, or `pod:<namespace>/<pod>:<port>` for a Pod that the API server's
+/// proxy reaches.
 pub(crate) const CONSOLE_ANNOTATION: &str = "tenure.dev/console";
+
+/// How long the log's thread has for the line that says why this process aborts.
+const LAST_WORDS_LIMIT: Duration = Duration::from_millis(50);
 
 /// How long the console may take to end.
 const WIND_UP_LIMIT: Duration = Duration::from_secs(2);
@@ -62,104 +67,80 @@ pub(crate) async fn kube_config(args: &ClusterArgs) -> anyhow::Result<kube::Conf
     }
 }
 
+/// Where this replica is.
+struct Place {
+    lock: Lock,
+    /// The namespace this process' Pod is in, if it is in one.
+    own_namespace: Option<String>,
+    console: SocketAddr,
+    hostname: String,
+}
+
+impl Place {
+    fn new(settings: &Settings, kube: &kube::Config, console: SocketAddr) -> anyhow::Result<Self> {
+        let given = std::env::var("POD_NAMESPACE").ok().filter(|namespace| !namespace.is_empty());
+        let in_cluster = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+        let own_namespace = given.or_else(|| in_cluster.then(|| kube.default_namespace.clone()));
+        let lock = Lock {
+            namespace: settings.election.namespace_or(Some(&kube.default_namespace)),
+            name: settings.election.id.clone(),
+        };
+        let place = Self {
+            lock,
+            own_namespace,
+            console,
+            hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        };
+        for namespace in place.host_namespaces() {
+            settings.check_host_namespace(&namespace)?;
+        }
+        Ok(place)
+    }
+
+    /// What no plugin may reach into: where the host lives, and where its lock does.
+    fn host_namespaces(&self) -> Vec<String> {
+        let mut namespaces = vec![self.lock.namespace.clone()];
+        namespaces.extend(self.own_namespace.clone());
+        namespaces.dedup();
+        namespaces
+    }
+
+    /// How others reach this replica's console, as [`CONSOLE_ANNOTATION`] says it.
+    fn reachable_console(&self, settings: &Settings) -> String {
+        let port = self.console.port();
+        match (&settings.election.pod_name, &self.own_namespace) {
+            _ if !self.console.ip().is_unspecified() => format!("http://{}", self.console),
+            (Some(pod), Some(namespace)) => format!("pod:{namespace}/{pod}:{port}"),
+            _ => format!("http://{}:{port}", self.hostname),
+        }
+    }
+}
+
 /// Runs the host until it is asked to end, or until something ends that must not.
 pub(crate) async fn run(settings: Settings, cluster: &ClusterArgs) -> anyhow::Result<()> {
     let kube = kube_config(cluster).await?;
-    let lock = Lock {
-        namespace: settings.election.namespace_or(Some(&kube.default_namespace)),
-        name: settings.election.id.clone(),
-    };
-    settings.check_host_namespace(&lock.namespace)?;
-    let listener = TcpListener::bind(settings.console.listen).await.with_context(|| {
-        format!(
-            "cannot listen on {} for the console; console.listen in the configuration says where",
-            settings.console.listen
-        )
+    let listen = settings.console.listen;
+    let listener = TcpListener::bind(listen).await.with_context(|| {
+        format!("cannot listen on {listen} for the console; console.listen in the configuration says where")
     })?;
-    let console = listener.local_addr()?;
-
-    let clock: Arc<dyn Clock> = Arc::new(BootClock);
+    let place = Place::new(&settings, &kube, listener.local_addr()?)?;
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
-    let lock_metrics = metrics.lock(&lock.name);
-    let writers = Arc::new(Writers::new(lock_metrics.clone()));
-    let mut election = start_election(&settings, &kube, &lock, console, &writers, &clock)?;
-    let leadership = election.watch();
-    let handle = election.handle();
-
-    let board = Arc::new(Board::new(Arc::clone(&metrics)));
-    let cluster = Cluster::new(kube.clone(), Arc::clone(&clock))?;
-    let sandbox = Arc::new(Sandbox::new(SandboxSettings {
-        code_cache: settings.plugins.code_cache.clone(),
-        instances_max: settings.limits.instances_max,
-        memory_bytes_max: settings.limits.memory_bytes_max,
-        ..SandboxSettings::default()
-    })?);
-    let house = Arc::new(House {
-        cluster: Arc::clone(&cluster),
-        sandbox: Arc::clone(&sandbox),
-        clock,
-        board: Arc::clone(&board),
-        lock_metrics: lock_metrics.clone(),
-        writers: Arc::clone(&writers),
-        write_timeout: settings.election.write_timeout,
-        margin: settings.election.timing.margin(),
-        own_writes_wait_max: settings.cache.read_your_writes_wait_max,
-    });
-
-    let mut tasks: JoinSet<anyhow::Result<&'static str>> = JoinSet::new();
+    let house = build_house(&settings, &kube, &place, &metrics)?;
+    // Last, so that a replica that cannot be built does not hold the lock while it finds out.
+    let mut election = start_election(&settings, &kube, &place, &house)?;
+    tracing::info!(console = %format!("http://{}", place.console), "console listens");
     let ending = CancellationToken::new();
-    let sources_synced = Arc::new(AtomicBool::new(false));
-    let view = Arc::new(ReplicaView {
-        lock: lock.clone(),
-        pod: settings.election.pod_name.as_ref().map(|pod| format!("{}/{pod}", lock.namespace)),
-        started: jiff::Timestamp::now(),
-        leadership: leadership.clone(),
-        board: Arc::clone(&board),
-        sources_synced: Arc::clone(&sources_synced),
-        lock_metrics: lock_metrics.clone(),
-        writers,
-    });
-    {
-        let ending = ending.clone();
-        tasks.spawn(async move {
-            tenure_console::serve(listener, view, metrics, ending.cancelled_owned()).await?;
-            Ok("the console")
-        });
-    }
-    tracing::info!(console = %format!("http://{console}"), "console listens");
+    let mut tasks = start_tasks(&settings, kube, &place, &house, &election, (listener, metrics), &ending)?;
 
-    let recorder = Recorder::new(
-        kube::Client::try_from(kube)?,
-        EventSource { controller: "tenure".into(), instance: settings.election.pod_name.clone() },
-    );
-    let (reporter, reporter_task) = Reporter::new(leadership.clone(), recorder);
-    tasks.spawn(async move { reporter_task.run().await.map(|()| "the reporter") });
-    let loader = Loader {
-        sandbox,
-        cluster,
-        grants: settings.grants.clone(),
-        limits: settings.limits.clone(),
-        protected: Protected {
-            host_namespace: lock.namespace.clone(),
-            locks: vec![(lock.namespace.clone(), lock.name.clone())],
-            plugin_namespaces: settings.plugins.namespaces.clone(),
-        },
-        warm: settings.cache.warm,
-        compiling: Semaphore::new(1),
-    };
-    let (catalog, wanted) = Catalog::new(&settings, loader, board, reporter, sources_synced);
-    tasks.spawn(async move { catalog.run().await.map(|()| "the catalog") });
-    tasks.spawn(count_renewals(leadership.clone(), lock_metrics));
-    let supervisor = Supervisor { house, election: handle.clone(), leadership, wanted };
-    tasks.spawn(async move { supervisor.run().await.map(|()| "the supervisor") });
-
+    let mut signals = EndSignals::listen();
     let ended = tokio::select! {
-        () = signals::end_asked_for() => {
+        () = signals.next() => {
             tracing::info!("asked to end: draining");
-            handle.begin_drain(Drain::Shutdown);
+            election.begin_drain(Drain::Shutdown);
             tokio::select! {
                 ended = election.ended() => ended.map_err(anyhow::Error::from),
                 failed = first_failure(&mut tasks) => Err(failed),
+                () = signals.next() => Err(anyhow::anyhow!("asked a second time: ended without draining")),
             }
         }
         ended = election.ended() => match ended {
@@ -174,6 +155,88 @@ pub(crate) async fn run(settings: Settings, cluster: &ClusterArgs) -> anyhow::Re
         tracing::debug!("some tasks did not end by themselves");
     }
     ended
+}
+
+/// The rooms that live as long as the process.
+fn build_house(
+    settings: &Settings,
+    kube: &kube::Config,
+    place: &Place,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Arc<House>> {
+    let clock: Arc<dyn Clock> = Arc::new(BootClock);
+    let lock_metrics = metrics.lock(&place.lock.name);
+    let sandbox = Sandbox::new(SandboxSettings {
+        code_cache: settings.plugins.code_cache.clone(),
+        instances_max: settings.limits.instances_max,
+        memory_bytes_max: settings.limits.memory_bytes_max,
+        ..SandboxSettings::default()
+    })?;
+    Ok(Arc::new(House {
+        cluster: Cluster::new(kube.clone(), Arc::clone(&clock))?,
+        sandbox: Arc::new(sandbox),
+        clock,
+        board: Arc::new(Board::new(Arc::clone(metrics))),
+        writers: Arc::new(Writers::new(lock_metrics.clone())),
+        lock_metrics,
+        write_timeout: settings.election.write_timeout,
+        margin: settings.election.timing.margin(),
+        own_writes_wait_max: settings.cache.read_your_writes_wait_max,
+    }))
+}
+
+/// Everything that runs beside the election.
+fn start_tasks(
+    settings: &Settings,
+    kube: kube::Config,
+    place: &Place,
+    house: &Arc<House>,
+    election: &Election,
+    (listener, metrics): (TcpListener, Arc<Metrics>),
+    ending: &CancellationToken,
+) -> anyhow::Result<JoinSet<anyhow::Result<&'static str>>> {
+    let mut tasks: JoinSet<anyhow::Result<&'static str>> = JoinSet::new();
+    let leadership = election.watch();
+    let sources_synced = Arc::new(AtomicBool::new(false));
+    let pod = settings.election.pod_name.as_ref().zip(place.own_namespace.as_ref());
+    let view = Arc::new(ReplicaView {
+        lock: place.lock.clone(),
+        elects: settings.election.enabled,
+        pod: pod.map(|(pod, namespace)| format!("{namespace}/{pod}")),
+        started: jiff::Timestamp::now(),
+        leadership: leadership.clone(),
+        board: Arc::clone(&house.board),
+        sources_synced: Arc::clone(&sources_synced),
+        lock_metrics: house.lock_metrics.clone(),
+        writers: Arc::clone(&house.writers),
+    });
+    let ending = ending.clone();
+    tasks.spawn(async move {
+        tenure_console::serve(listener, view, metrics, ending.cancelled_owned()).await?;
+        Ok("the console")
+    });
+    let source = EventSource { controller: "tenure".into(), instance: settings.election.pod_name.clone() };
+    let recorder = Recorder::new(kube::Client::try_from(kube)?, source);
+    let (reporter, reporter_task) = Reporter::new(leadership.clone(), recorder);
+    tasks.spawn(async move { reporter_task.run().await.map(|()| "the reporter") });
+    let loader = Loader {
+        sandbox: Arc::clone(&house.sandbox),
+        cluster: Arc::clone(&house.cluster),
+        grants: settings.grants.clone(),
+        limits: settings.limits.clone(),
+        protected: Protected {
+            host_namespaces: place.host_namespaces(),
+            locks: vec![(place.lock.namespace.clone(), place.lock.name.clone())],
+            plugin_namespaces: settings.plugins.namespaces.clone(),
+        },
+        warm: settings.cache.warm,
+    };
+    let (catalog, wanted) = Catalog::new(settings, loader, Arc::clone(&house.board), reporter, sources_synced);
+    tasks.spawn(async move { catalog.run().await.map(|()| "the catalog") });
+    tasks.spawn(count_renewals(leadership.clone(), house.lock_metrics.clone()));
+    let supervisor = Supervisor { house: Arc::clone(house), election: election.handle(), leadership, wanted };
+    tasks.spawn(async move { supervisor.run().await.map(|()| "the supervisor") });
+    Ok(tasks)
 }
 
 /// Each renewal's lateness, as the election publishes it.
@@ -210,37 +273,35 @@ async fn first_failure(tasks: &mut JoinSet<anyhow::Result<&'static str>>) -> any
 fn start_election(
     settings: &Settings,
     kube: &kube::Config,
-    lock: &Lock,
-    console: std::net::SocketAddr,
-    writers: &Arc<Writers>,
-    clock: &Arc<dyn Clock>,
+    place: &Place,
+    house: &Arc<House>,
 ) -> anyhow::Result<Election> {
     let uid: String = format!("{:08x}", rand::random::<u32>());
-    let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let identity = settings.election.identity_for(&hostname, &uid)?;
-    let reachable = if console.ip().is_unspecified() && settings.election.pod_name.is_some() {
-        format!("pod:{}", console.port())
-    } else {
-        format!("http://{console}")
-    };
-    let annotations = Annotations::from([(CONSOLE_ANNOTATION.to_owned(), reachable)]);
-    let writers = Arc::clone(writers);
+    let identity = settings.election.identity_for(&place.hostname, &uid)?;
+    let writers = Arc::clone(&house.writers);
     let sever = Arc::new(move |term| writers.sever(term));
     if !settings.election.enabled {
         return Ok(tenure_lease::alone(AloneConfig {
             identity,
-            clock: Arc::clone(clock),
+            clock: Arc::clone(&house.clock),
             shutdown_grace: settings.election.shutdown_grace,
             write_timeout: settings.election.write_timeout,
             sever,
         }));
     }
-    let mut config = ElectionConfig::new(kube.clone(), lock.clone(), settings.election.elector(annotations), identity);
-    config.clock = Arc::clone(clock);
+    let annotations = Annotations::from([(CONSOLE_ANNOTATION.to_owned(), place.reachable_console(settings))]);
+    let elector = settings.election.elector(annotations);
+    let mut config = ElectionConfig::new(kube.clone(), place.lock.clone(), elector, identity);
+    config.clock = Arc::clone(&house.clock);
     config.on_loss = match settings.election.on_loss {
         tenure_settings::OnLoss::Campaign => OnLoss::Campaign,
         tenure_settings::OnLoss::Exit => OnLoss::Exit,
     };
     config.sever = sever;
+    config.abort = Arc::new(|| {
+        // The gate is closed; what is still owed is the reason, which another thread writes.
+        std::thread::sleep(LAST_WORDS_LIMIT);
+        std::process::abort();
+    });
     Ok(tenure_lease::start(config)?)
 }

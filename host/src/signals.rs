@@ -2,12 +2,24 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Returns on the first SIGTERM or SIGINT. Call it once: a second signal must keep its usual meaning only if nobody waits.
-pub(crate) async fn end_asked_for() {
-    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
-    tokio::select! {
-        () = wait(&mut terminate) => {}
-        () = wait(&mut interrupt) => {}
+/// Listens for SIGTERM and SIGINT from its creation on; a signal that comes while nobody awaits is not lost. As long as the
+/// process lives, neither ends it by itself any more.
+pub(crate) struct EndSignals {
+    terminate: Option<Signal>,
+    interrupt: Option<Signal>,
+}
+
+impl EndSignals {
+    pub(crate) fn listen() -> Self {
+        Self { terminate: listen(SignalKind::terminate()), interrupt: listen(SignalKind::interrupt()) }
+    }
+
+    /// Returns at the next SIGTERM or SIGINT. Loses none when dropped.
+    pub(crate) async fn next(&mut self) {
+        tokio::select! {
+            () = wait(&mut self.terminate) => {}
+            () = wait(&mut self.interrupt) => {}
+        }
     }
 }
 

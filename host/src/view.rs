@@ -21,6 +21,9 @@ const HEALTH_TOLERANCE: Duration = Duration::from_secs(20);
 /// The replica as the console sees it.
 pub(crate) struct ReplicaView {
     pub(crate) lock: Lock,
+    /// Whether there is an election at all.
+    pub(crate) elects: bool,
+    /// `<namespace>/<pod>`.
     pub(crate) pod: Option<String>,
     pub(crate) started: jiff::Timestamp,
     pub(crate) leadership: watch::Receiver<Leadership>,
@@ -56,7 +59,7 @@ impl View for ReplicaView {
                 identity: leadership.identity.clone(),
                 pod: self.pod.clone(),
                 started: self.started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-                role: role(leadership.phase),
+                role: if self.elects { role(leadership.phase) } else { Role::Single },
                 program_version: env!("CARGO_PKG_VERSION").to_owned(),
             },
             locks: vec![self.lock_status(&leadership)],
@@ -65,9 +68,12 @@ impl View for ReplicaView {
     }
 
     fn before_scrape(&self, _metrics: &Metrics) {
-        let leadership = self.leadership.borrow();
-        self.lock_metrics.set_term(leadership.live.as_ref().map(|live| live.term().get()));
-        self.lock_metrics.set_slow_path_total(leadership.slow_path_total);
+        let (term, slow_path_total) = {
+            let now = self.leadership.borrow();
+            (now.live.as_ref().map(|live| live.term().get()), now.slow_path_total)
+        };
+        self.lock_metrics.set_term(term);
+        self.lock_metrics.set_slow_path_total(slow_path_total);
         self.writers.count();
     }
 }

@@ -1,7 +1,7 @@
 //! Wrong input to the program itself: one error that says what, where and how to mend it.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use tenure_local_cluster::Intercept;
@@ -125,6 +125,49 @@ async fn where_watching_is_forbidden_the_lock_is_polled() {
     })
     .await;
     world.judge.assert_clean();
+}
+
+#[test]
+fn a_reader_that_has_enough_ends_a_command_in_silence() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = write(folder.path(), "tenure.toml", "profile = \"default\"\n");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let child = Command::new(program())
+        .args(["check", "--config", &config])
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let output = child.wait_with_output().expect("the program ends");
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn a_misspelt_variable_is_answered_with_the_nearest_known_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = write(folder.path(), "tenure.toml", "profile = \"default\"\n");
+    let output = Command::new(program())
+        .args(["check", "--config", &config])
+        .env("TENURE_LOG_LEVLE", "debug")
+        .env("TENURE_STOP_AT", "before-send")
+        .output()
+        .expect("the program runs");
+    let stdout = String::from_utf8(output.stdout).expect("UTF-8");
+    contains_all(&stdout, &["TENURE_LOG_LEVLE", "TENURE_LOG_LEVEL"]);
+    assert!(!stdout.contains("TENURE_STOP_AT"), "{stdout}");
+}
+
+#[test]
+fn a_file_that_is_no_wasm_and_a_name_that_is_none_are_said_by_plugin_pack() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let manifest = |name: &str| format!("name = \"{name}\"\n[[watch]]\napi-version = \"v1\"\nkind = \"ConfigMap\"\n");
+    let wasm = write(folder.path(), "plugin.wasm", "hello");
+    let good = write(folder.path(), "good.toml", &manifest("good"));
+    contains_all(&error_of(&["plugin", "pack", &good, &wasm]), &[&wasm, "no Wasm"]);
+    let bad = write(folder.path(), "bad.toml", &manifest("Not A Name"));
+    contains_all(&error_of(&["plugin", "pack", &bad, &wasm]), &[&bad, "Not A Name", "--name"]);
 }
 
 fn write(folder: &Path, name: &str, text: &str) -> String {

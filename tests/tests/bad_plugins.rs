@@ -84,6 +84,49 @@ async fn a_request_beyond_the_grant_is_refused_with_the_missing_rule() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_missing_rule_of_a_refusal_makes_the_plugin_load_once_it_is_pasted() {
+    let greedy = Plugin::probe("bad", "stamp", "1").with(
+        "\n[[permission]]\napi-groups = [\"\"]\nresources = [\"secrets\"]\nverbs = [\"get\"]\nnamespaces = [\"team-*\"]\n",
+    );
+    let mut world = World::with_replicas(1, Options::default()).await;
+    world.drop_in(&greedy).await;
+    let message = refusal(&world, "bad").await;
+    let (_, rules) = message.split_once('\n').expect("the rules stand below the sentence");
+    let path = world.folder().join("tenure.toml");
+    let config = std::fs::read_to_string(&path).expect("a configuration");
+    let pasted = format!("{config}\n[[grant]]\nplugin = \"{PLUGIN_NAMESPACE}/bad\"\n{rules}\n");
+    std::fs::write(&path, pasted).expect("written");
+    world.replica("replica-0").signal(rustix::process::Signal::TERM);
+    assert!(world.replica("replica-0").ended().await.success());
+    world.start("replica-0");
+    world.plugin_state("bad", "running").await;
+}
+
+/// The probe with one more watch.
+fn watching(probe: Plugin, kind: &str, namespace: &str) -> Plugin {
+    probe.with(&format!("\n[[watch]]\napi-version = \"v1\"\nkind = \"{kind}\"\nnamespace = \"{namespace}\"\n"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_in_a_namespace_that_is_not_among_its_permissions_is_refused() {
+    let mut narrow = Plugin::probe("bad", "stamp", "1");
+    narrow.manifest = narrow.manifest.replace("namespaces = [\"*\"]", "namespaces = [\"default\"]");
+    let world = beside_a_good_one(&watching(narrow, "ConfigMap", "elsewhere")).await;
+    contains_all(&refusal(&world, "bad").await, &["v1 ConfigMap", "list and watch", "elsewhere"]);
+    others_go_on(world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_with_a_namespace_of_a_kind_that_is_in_none_is_refused() {
+    let plugin = watching(Plugin::probe("bad", "stamp", "1"), "Namespace", "default").with(
+        "\n[[permission]]\napi-groups = [\"\"]\nresources = [\"namespaces\"]\nverbs = [\"get\", \"list\", \"watch\"]\n",
+    );
+    let world = beside_a_good_one(&plugin).await;
+    contains_all(&refusal(&world, "bad").await, &["Namespace", "leave out namespace = \"default\""]);
+    others_go_on(world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_manifest_with_an_unknown_key_is_refused_with_the_nearest_known_one() {
     let mut typo = Plugin::probe("bad", "stamp", "1");
     let mut objects = typo.pack(PLUGIN_NAMESPACE);

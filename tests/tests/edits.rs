@@ -73,3 +73,73 @@ async fn a_suspended_plugin_rests_until_it_is_let_go() {
     world.annotate(PLUGIN_NAMESPACE, "probe", "tenure.dev/suspend", "false").await;
     world.annotated("default", "meanwhile", "probe/value").await;
 }
+
+/// Drops a plugin in with annotations on its head ConfigMap, all in one edit.
+async fn drop_in_annotated(world: &World, plugin: &Plugin, annotations: serde_json::Value) {
+    let mut objects = plugin.pack(PLUGIN_NAMESPACE);
+    let head = objects.last_mut().expect("a pack has a head");
+    head["metadata"]["annotations"] = annotations;
+    for object in &objects {
+        world.apply_config_map(object).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspension_acts_also_when_the_same_edit_breaks_the_code() {
+    let world = World::with_replicas(1, Options::default()).await;
+    let plugin = Plugin::probe("probe", "stamp", "1");
+    world.drop_in(&plugin).await;
+    world.drop_in(&Plugin::probe("other", "stamp", "1")).await;
+    world.config_map("probe", "default", "before", json!({})).await;
+    world.annotated("default", "before", "probe/value").await;
+    let broken = Plugin { wasm: b"\0asm\x01\0\0\0broken".to_vec(), ..plugin.clone() };
+    drop_in_annotated(&world, &broken, json!({"tenure.dev/suspend": "true"})).await;
+    until("the plugin to rest, its instances gone", || async {
+        let row = world.plugin_state("probe", "suspended").await;
+        row["memory_bytes"] == 0
+    })
+    .await;
+    world.config_map("probe", "default", "meanwhile", json!({})).await;
+    world.config_map("other", "default", "of-the-other", json!({})).await;
+    world.annotated("default", "of-the-other", "probe/value").await;
+    assert_eq!(world.annotation("default", "meanwhile", "probe/value").await, None);
+    // Let go, the code is looked at, and refused; nothing from before runs beside that.
+    world.annotate(PLUGIN_NAMESPACE, "probe", "tenure.dev/suspend", "false").await;
+    let row = world.plugin_state("probe", "refused").await;
+    assert!(row["message"].as_str().is_some_and(|message| !message.contains("goes on running")), "{row}");
+    drop_in_annotated(&world, &plugin, json!({"tenure.dev/suspend": "false"})).await;
+    world.annotated("default", "meanwhile", "probe/value").await;
+    world.judge.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_stores_nothing_and_says_so_until_it_is_taken_back() {
+    let mut world = World::with_replicas(1, Options::default()).await;
+    let plugin = Plugin::probe("probe", "stamp", "1");
+    drop_in_annotated(&world, &plugin, json!({"tenure.dev/dry-run": "true"})).await;
+    world.config_map("probe", "default", "target", json!({})).await;
+    world.replica("replica-0").logged("dry run: not stored").await;
+    let row = world.plugin_state("probe", "running").await;
+    assert!(row["message"].as_str().is_some_and(|message| message.contains("dry run")), "{row}");
+    assert_eq!(world.annotation("default", "target", "probe/value").await, None);
+    world.annotate(PLUGIN_NAMESPACE, "probe", "tenure.dev/dry-run", "false").await;
+    world.annotated("default", "target", "probe/value").await;
+    let row = world.plugin_state("probe", "running").await;
+    assert_eq!(row["message"], serde_json::Value::Null, "{row}");
+    world.judge.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_begins_also_when_the_same_edit_breaks_the_code() {
+    let mut world = World::with_replicas(1, Options::default()).await;
+    let plugin = Plugin::probe("probe", "stamp", "1");
+    world.drop_in(&plugin).await;
+    world.plugin_state("probe", "running").await;
+    let broken = Plugin { wasm: b"\0asm\x01\0\0\0broken".to_vec(), ..plugin };
+    drop_in_annotated(&world, &broken, json!({"tenure.dev/dry-run": "true"})).await;
+    world.plugin_state("probe", "refused").await;
+    world.config_map("probe", "default", "target", json!({})).await;
+    world.replica("replica-0").logged("dry run: not stored").await;
+    assert_eq!(world.annotation("default", "target", "probe/value").await, None);
+    world.judge.assert_clean();
+}

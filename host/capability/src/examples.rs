@@ -20,7 +20,7 @@ fn rules(toml: &str) -> Vec<Rule> {
 
 fn protected() -> Protected {
     Protected {
-        host_namespace: "tenure-system".to_owned(),
+        host_namespaces: vec!["tenure-system".to_owned()],
         locks: vec![("locks".to_owned(), "host.tenure.dev".to_owned())],
         plugin_namespaces: vec!["tenure-plugins".to_owned()],
     }

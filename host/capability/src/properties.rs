@@ -15,7 +15,7 @@ const VERBS: [&str; 6] = ["get", "list", "create", "patch", "deletecollection", 
 
 fn protected() -> Protected {
     Protected {
-        host_namespace: "tenure-system".to_owned(),
+        host_namespaces: vec!["tenure-system".to_owned()],
         locks: vec![("locks".to_owned(), "lock".to_owned()), ("tenure-system".to_owned(), "lock".to_owned())],
         plugin_namespaces: vec!["tenure-plugins".to_owned()],
     }

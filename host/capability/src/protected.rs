@@ -36,8 +36,8 @@ const LOCK_RESOURCES: [(&str, &str); 3] = [("coordination.k8s.io", "leases"), ("
 /// What the host has to be safe from its plugins: the facts behind what is never granted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Protected {
-    /// Where the host, its settings and its account live.
-    pub host_namespace: String,
+    /// Where the host, its settings and its account live, and its locks where they live elsewhere.
+    pub host_namespaces: Vec<String>,
     /// Namespace and name of each lock this host campaigns for.
     pub locks: Vec<(String, String)>,
     /// Where plugins are dropped in.
@@ -68,11 +68,15 @@ impl Protected {
                 && self.locks.iter().any(|lock| lock.0 == namespace && lock.1 == name)
         });
         let is_plugin = is_config_map(group, resource) && self.plugin_namespaces.iter().any(|one| one == namespace);
-        is_lock || is_plugin || namespace == self.host_namespace
+        is_lock || is_plugin || self.is_host(namespace)
+    }
+
+    fn is_host(&self, namespace: &str) -> bool {
+        self.host_namespaces.iter().any(|one| one == namespace)
     }
 
     fn host_namespace(&self, namespace: &str) -> Option<Reason> {
-        (namespace == self.host_namespace).then(|| Reason::HostNamespace { namespace: namespace.to_owned() })
+        self.is_host(namespace).then(|| Reason::HostNamespace { namespace: namespace.to_owned() })
     }
 
     /// Whoever may delete a Namespace deletes what is in it.
@@ -84,7 +88,7 @@ impl Protected {
             return Some(Reason::NamespaceCollection);
         }
         let name = request.name?;
-        let is_ours = name == self.host_namespace
+        let is_ours = self.is_host(name)
             || self.plugin_namespaces.iter().any(|one| one == name)
             || self.locks.iter().any(|lock| lock.0 == name);
         is_ours.then(|| Reason::NamespaceObject { name: name.to_owned() })

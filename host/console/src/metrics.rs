@@ -430,7 +430,6 @@ mod tests {
             r#"tenure_term{name="tenure"} 17"#,
             r#"tenure_writes_total{name="tenure",fate="admitted"} 3"#,
             r#"tenure_writes_total{name="tenure",fate="refused_late"} 1"#,
-            r#"tenure_writes_total{name="tenure",fate="residue"} 0"#,
         ] {
             assert!(text.contains(line), "{line} is not in {text}");
         }

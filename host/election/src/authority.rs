@@ -123,6 +123,12 @@ impl LiveTerm {
         self.closed.store(true, Ordering::SeqCst);
     }
 
+    /// Whether it was told to stop, by [`Self::cancel`] or what goes further; says nothing about the clocks. A term that ran
+    /// out without a word is soft all the same: whoever acts asks for [`Self::standing`].
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::SeqCst)
+    }
+
     /// Whether [`Self::close`] was called; says nothing about the clocks.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
@@ -206,6 +212,21 @@ mod tests {
         assert_eq!((live.standing(at(11, 111)), live.admits(at(11, 111))), (Standing::Soft, true));
         live.shut_admission();
         assert_eq!((live.standing(at(11, 111)), live.admits(at(11, 111))), (Standing::Soft, false));
+    }
+
+    #[test]
+    fn a_term_is_cancelled_by_a_word_and_not_by_its_clocks() {
+        let live = LiveTerm::new(&authority(1, 10, 12));
+        assert_eq!(live.standing(at(12, 112)), Standing::Closed);
+        assert!(!live.is_cancelled());
+        live.cancel();
+        assert!(live.is_cancelled());
+        assert_eq!(live.standing(at(10, 110)), Standing::Soft);
+        for further in [LiveTerm::shut_admission, LiveTerm::close] {
+            let live = LiveTerm::new(&authority(1, 10, 12));
+            further(&live);
+            assert!(live.is_cancelled());
+        }
     }
 
     #[test]

@@ -63,13 +63,17 @@ async fn lead(
         }
     }
     live.cancel();
-    publisher.send_modify(|leadership| leadership.phase = Phase::Draining);
+    publisher.send_modify(|leadership| {
+        leadership.phase = Phase::Draining;
+        leadership.unconfirmed = Some(term);
+    });
     let kill_at = tokio::time::Instant::now() + config.shutdown_grace;
-    if timeout_at(kill_at, drained(&mut commands)).await.is_err() {
+    let mut confirmed = timeout_at(kill_at, drained(&mut commands)).await.is_ok();
+    if !confirmed {
         live.shut_admission();
         publisher.send_modify(|leadership| leadership.kill = true);
         // Late or not, the end comes.
-        let _ = timeout_at(kill_at + config.write_timeout, drained(&mut commands)).await;
+        confirmed = timeout_at(kill_at + config.write_timeout, drained(&mut commands)).await.is_ok();
     }
     live.close();
     (config.sever)(term);
@@ -77,6 +81,9 @@ async fn lead(
         leadership.phase = Phase::Finished;
         leadership.live = None;
         leadership.kill = true;
+        if confirmed {
+            leadership.unconfirmed = None;
+        }
     });
 }
 
@@ -119,8 +126,10 @@ mod tests {
         leadership.wait_for(|now| now.phase == Phase::Draining).await.unwrap();
         assert_eq!(live.standing(BootClock.now()), Standing::Soft);
         assert!(!severed.load(Ordering::SeqCst));
+        assert_eq!(leadership.borrow().unconfirmed, Some(live.term()));
         election.drained(live.term(), false);
         election.ended().await.unwrap();
+        assert_eq!(leadership.borrow().unconfirmed, None);
         assert!(live.is_closed() && severed.load(Ordering::SeqCst));
     }
 

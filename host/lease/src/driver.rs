@@ -17,7 +17,7 @@ use crate::announce::Announcer;
 use crate::api::{CallFailure, LeaseApi, WriteAnswer};
 use crate::object::{LeaseObject, Memory, created_with};
 use crate::start::ElectionFailure;
-use crate::term::RunningTerm;
+use crate::term::{Confirmation, RunningTerm};
 use crate::timers::{Timers, Wakeup};
 use crate::watch::News;
 use crate::{Leadership, OnLoss, RenewalHealth};
@@ -259,11 +259,24 @@ impl Driver {
         }
     }
 
-    /// A late word about an earlier term, or an early one, says nothing.
+    /// A late word about an earlier term says nothing. One that nobody asked for ends the term: whoever runs the guests looks
+    /// at the clocks itself, and stops them also at a deadline that a clock set back has hidden from this thread.
     fn take_drained(&mut self, now: Instant, term: Term, unanswered: bool) {
-        if !self.running(term).is_some_and(RunningTerm::confirm) {
-            tracing::debug!(%term, "drained was told of a term that was not told to stop");
-            return;
+        match self.running(term).map(RunningTerm::confirm) {
+            None | Some(Confirmation::Repeated) => {
+                tracing::debug!(%term, "drained was told of a term that does not run, or once more");
+                return;
+            }
+            Some(Confirmation::Answer) => {}
+            Some(Confirmation::Unasked) => {
+                tracing::warn!(
+                    lock = %self.parts.api.lock(),
+                    %term,
+                    "nothing runs in this term any more, though it was not told to stop: the lock is let go and campaigned for again"
+                );
+                // The elector takes the word of a term that it drains only.
+                self.parts.elector.begin_drain(now, Drain::Yield);
+            }
         }
         self.parts.elector.handle_drained(now, unanswered);
         self.settle(now);
@@ -413,6 +426,7 @@ impl Driver {
             phase: elector.phase(),
             live: self.term.as_ref().and_then(RunningTerm::open),
             kill: self.term.as_ref().is_some_and(RunningTerm::must_die),
+            unconfirmed: self.term.as_ref().and_then(RunningTerm::unconfirmed),
             observed: elector.observed(),
             identity: elector.identity().to_string(),
             last_error: [&self.write_error, &self.read_error, &self.watch_error].into_iter().flatten().next().cloned(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tenure_election::{Clock, Identity, LiveTerm, Observed, Phase};
+use tenure_election::{Clock, Identity, LiveTerm, Observed, Phase, Term};
 
 /// How this candidate stands, as of the last thing that happened. Values in between may be skipped by a slow reader, so
 /// each says everything.
@@ -18,6 +18,9 @@ pub struct Leadership {
     pub live: Option<Arc<LiveTerm>>,
     /// Guests must die now: the kill of a drain came, or the gate closed. Stays until `drained` was told.
     pub kill: bool,
+    /// The term that was told to stop and whose guests nobody has confirmed gone yet. Whoever starts guests answers for it with
+    /// `drained`, also when it never saw the term in `live` and so started nothing: an unconfirmed end aborts the process.
+    pub unconfirmed: Option<Term>,
     /// The lock's object as last known.
     pub observed: Option<Observed>,
     /// This candidate's name in the lock; gets a new suffix when somebody else uses it too.
@@ -41,6 +44,7 @@ impl Leadership {
             phase: Phase::Standby,
             live: None,
             kill: false,
+            unconfirmed: None,
             observed: None,
             identity: identity.to_string(),
             last_error: None,
@@ -61,6 +65,7 @@ impl Leadership {
         same_term
             && self.phase == other.phase
             && self.kill == other.kill
+            && self.unconfirmed == other.unconfirmed
             && self.observed == other.observed
             && self.identity == other.identity
             && self.last_error == other.last_error
@@ -178,6 +183,15 @@ mod tests {
         let clock = Arc::new(HandClock(Mutex::new(Duration::from_secs(1000))));
         let health = RenewalHealth::new(clock.clone(), LEASE);
         (clock, health)
+    }
+
+    #[test]
+    fn term_left_to_confirm_is_news() {
+        let (_, health) = health();
+        let before = Leadership::before_anything(&Identity::new("me").unwrap(), Arc::new(health));
+        let after = Leadership { unconfirmed: Term::new(7), ..before.clone() };
+        assert!(before.says_the_same_as(&before.clone()));
+        assert!(!before.says_the_same_as(&after));
     }
 
     #[test]

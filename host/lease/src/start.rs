@@ -125,7 +125,8 @@ impl Election {
     }
 
     /// Confirms that no guest of `term` runs any more and its admitted writes are settled. With `unanswered`, one of them
-    /// brought no definite answer: the lock is then not released but runs out. A term that is not running is ignored.
+    /// brought no definite answer: the lock is then not released but runs out. A running term that was not told to stop
+    /// yields. A term that is not running is ignored.
     pub fn drained(&self, term: Term, unanswered: bool) {
         self.handle().drained(term, unanswered);
     }
@@ -167,7 +168,8 @@ impl ElectionHandle {
     }
 
     /// Confirms that no guest of `term` runs any more and its admitted writes are settled. With `unanswered`, one of them
-    /// brought no definite answer: the lock is then not released but runs out. A term that is not running is ignored.
+    /// brought no definite answer: the lock is then not released but runs out. A running term that was not told to stop
+    /// yields. A term that is not running is ignored.
     pub fn drained(&self, term: Term, unanswered: bool) {
         self.tell(Command::Drained { term, unanswered });
     }
@@ -299,6 +301,7 @@ fn assemble(
 /// After a failure no term is left open: a panic leaves whatever it interrupted.
 fn close_after(failure: &ElectionFailure, publisher: &watch::Sender<Leadership>, sever: &dyn Fn(Term)) {
     let open = publisher.borrow().live.clone();
+    let unasked = open.as_ref().filter(|live| !live.is_cancelled()).map(|live| live.term());
     if let Some(live) = &open {
         live.close();
         // The hook is not ours, and may be what panicked: the gate is closed by now whatever it does.
@@ -306,6 +309,7 @@ fn close_after(failure: &ElectionFailure, publisher: &watch::Sender<Leadership>,
     }
     publisher.send_modify(|leadership| {
         leadership.kill |= open.is_some();
+        leadership.unconfirmed = leadership.unconfirmed.or(unasked);
         leadership.live = None;
         leadership.last_error = Some(failure.to_string());
     });

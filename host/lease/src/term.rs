@@ -8,12 +8,22 @@ use tenure_election::{Authority, Instant, LiveTerm, Term};
 
 use crate::countdown::Countdown;
 
+/// What a word that a term's guests are gone is to the election.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Confirmation {
+    /// The term was told to stop, and has.
+    Answer,
+    /// Nobody told it to stop: nothing runs under a lease that goes on.
+    Unasked,
+    /// It was said before.
+    Repeated,
+}
+
 /// A term that began and is not over.
 #[derive(Debug)]
 pub(crate) struct RunningTerm {
     live: Arc<LiveTerm>,
-    /// It was told to stop; before that nothing can be confirmed.
-    cancelled: bool,
     /// Its end was asked for: by a shutdown, or by a policy that yields.
     asked: bool,
     kill: bool,
@@ -25,7 +35,7 @@ pub(crate) struct RunningTerm {
 impl RunningTerm {
     pub(crate) fn new(authority: &Authority) -> Self {
         let live = Arc::new(LiveTerm::new(authority));
-        Self { live, cancelled: false, asked: false, kill: false, drained: false, countdown: None }
+        Self { live, asked: false, kill: false, drained: false, countdown: None }
     }
 
     pub(crate) fn term(&self) -> Term {
@@ -58,36 +68,37 @@ impl RunningTerm {
     /// Soft from now on.
     pub(crate) fn cancel(&mut self, asked: bool) {
         self.live.cancel();
-        self.cancelled = true;
         self.asked |= asked;
     }
 
     /// No new write is admitted; guests die.
     pub(crate) fn kill(&mut self) {
         self.live.shut_admission();
-        self.cancelled = true;
         self.kill = true;
     }
 
     /// Closes the gate. Unless they were confirmed before, its guests must be confirmed gone `within` this time.
     pub(crate) fn close(&mut self, now: Instant, within: Duration) {
         self.live.close();
-        self.cancelled = true;
         self.kill = true;
         if !self.drained {
             self.countdown = Some(Countdown::new(now.boot, within));
         }
     }
 
-    /// Takes the word that its guests are gone: once, and only after it was told to stop.
-    #[must_use]
-    pub(crate) fn confirm(&mut self) -> bool {
-        let accepted = self.cancelled && !self.drained;
-        if accepted {
-            self.drained = true;
-            self.countdown = None;
+    /// Takes the word that its guests are gone: once.
+    pub(crate) fn confirm(&mut self) -> Confirmation {
+        if self.drained {
+            return Confirmation::Repeated;
         }
-        accepted
+        self.drained = true;
+        self.countdown = None;
+        if self.live.is_cancelled() { Confirmation::Answer } else { Confirmation::Unasked }
+    }
+
+    /// The term, if it was told to stop and its guests are not confirmed gone.
+    pub(crate) fn unconfirmed(&self) -> Option<Term> {
+        (self.live.is_cancelled() && !self.drained).then(|| self.term())
     }
 
     /// Closed and confirmed.
@@ -129,22 +140,37 @@ mod tests {
     }
 
     #[test]
-    fn term_that_was_not_told_to_stop_cannot_be_confirmed() {
+    fn word_that_nobody_asked_for_is_told_apart_and_kept() {
         let mut term = running();
-        assert!(!term.confirm());
+        assert_eq!(term.confirm(), Confirmation::Unasked);
+        assert!(!term.is_over(), "its gate is open");
+        term.cancel(true);
+        assert_eq!(term.unconfirmed(), None);
         term.close(NOW, WITHIN);
-        assert!(!term.is_over());
-        assert!(term.next_look().is_some(), "the early word does not count");
-        assert!(term.confirm());
         assert!(term.is_over());
-        assert!(!term.confirm(), "once");
+        assert_eq!(term.next_look(), None);
+        assert_eq!(term.confirm(), Confirmation::Repeated);
+    }
+
+    #[test]
+    fn term_told_to_stop_in_any_way_is_unconfirmed_until_confirmed() {
+        let told: [fn(&mut RunningTerm); 3] =
+            [|term| term.cancel(false), RunningTerm::kill, |term| term.close(NOW, WITHIN)];
+        for tell in told {
+            let mut term = running();
+            assert_eq!(term.unconfirmed(), None, "it simply leads");
+            tell(&mut term);
+            assert_eq!(term.unconfirmed(), Term::new(7));
+            assert_eq!(term.confirm(), Confirmation::Answer);
+            assert_eq!(term.unconfirmed(), None);
+        }
     }
 
     #[test]
     fn term_confirmed_in_its_drain_is_over_when_its_gate_closes() {
         let mut term = running();
         term.cancel(true);
-        assert!(term.confirm());
+        assert_eq!(term.confirm(), Confirmation::Answer);
         assert!(!term.is_over(), "the gate is still open for the release to come");
         term.close(NOW, WITHIN);
         assert!(term.is_over());
@@ -160,7 +186,7 @@ mod tests {
             assert!(!term.is_overdue(Instant { boot, wall: NOW.wall }));
         }
         assert!(term.is_overdue(NOW.after(WITHIN)));
-        assert!(term.confirm());
+        assert_eq!(term.confirm(), Confirmation::Answer);
         assert!(!term.is_overdue(NOW.after(WITHIN * 2)));
     }
 

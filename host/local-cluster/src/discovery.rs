@@ -6,23 +6,27 @@
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::negotiate::DiscoveryForm;
+use crate::negotiate::{self, DiscoveryForm, OPENAPI_V2_PROTOBUF};
+use crate::openapi_v2::{OpenApiV2, openapi_v2};
 use crate::resource::{RESOURCES, Resource};
 use crate::status::{Refusal, Result};
 
 /// The Kubernetes minor version whose types are served (k8s-openapi's feature `v1_36`).
 const MINOR: &str = "36";
 
-/// The body of a discovery, version or health path. `accept` decides between plain and aggregated discovery.
+/// The body of a discovery, version or health path.
 pub(crate) enum Document {
     Json(Value),
     /// JSON with a content type of its own.
     Typed(Value, &'static str),
     Text(&'static str),
+    /// Of this content type.
+    Bytes(Vec<u8>, &'static str),
 }
 
-/// Serves a path that is not an object's.
-pub(crate) fn document(path: &str, form: impl FnOnce() -> Result<DiscoveryForm>) -> Result<Document> {
+/// Serves a path that is not an object's. `accept` decides between plain and aggregated discovery, and the form of OpenAPI v2.
+pub(crate) fn document(path: &str, accept: Option<&str>) -> Result<Document> {
+    let form = || negotiate::discovery_form(accept);
     let segments: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     match segments.as_slice() {
         ["healthz" | "readyz" | "livez", ..] => Ok(Document::Text("ok")),
@@ -53,9 +57,17 @@ pub(crate) fn document(path: &str, form: impl FnOnce() -> Result<DiscoveryForm>)
         ["openapi", "v3"] => Ok(Document::Json(openapi_index())),
         ["openapi", "v3", "api", version] => openapi("", version),
         ["openapi", "v3", "apis", group, version] => openapi(group, version),
-        ["openapi", "v2"] => Err(Refusal::not_implemented("OpenAPI v2; ask for /openapi/v3")),
+        ["openapi", "v2"] => Ok(match openapi_v2(negotiate::openapi_form(accept)?, &release()) {
+            OpenApiV2::Json(value) => Document::Json(value),
+            OpenApiV2::Protobuf(bytes) => Document::Bytes(bytes, OPENAPI_V2_PROTOBUF),
+        }),
         _ => Err(Refusal::no_such_resource()),
     }
+}
+
+/// The release whose API this is.
+fn release() -> String {
+    format!("v1.{MINOR}.0")
 }
 
 fn version() -> Value {
@@ -90,7 +102,9 @@ fn group(name: &str) -> Value {
 
 fn paths() -> Vec<String> {
     let mut paths: Vec<String> =
-        ["/api", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"].map(str::to_owned).to_vec();
+        ["/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
+            .map(str::to_owned)
+            .to_vec();
     for resource in &RESOURCES {
         paths.push(group_version_path(resource));
         if !resource.group.is_empty() {
@@ -268,7 +282,7 @@ fn openapi_document(group: &str, version: &str) -> Value {
         );
     }
     json!({
-        "openapi": "3.0.0", "info": {"title": "Tenure local cluster", "version": format!("v1.{MINOR}.0")},
+        "openapi": "3.0.0", "info": {"title": "Tenure local cluster", "version": release()},
         "paths": paths, "components": {"schemas": {}},
     })
 }

@@ -24,7 +24,7 @@ use crate::status::{Refusal, Result};
 use crate::store::{Origin, Store};
 use crate::table::Include;
 use crate::watch::{WatchRequest, Watcher};
-use crate::write::{self, DeleteOptions, PatchFormat, Writer};
+use crate::write::{self, DeleteOptions, PatchFormat, Preconditions, Writer};
 
 /// A request's head, taken apart.
 pub(crate) struct Head {
@@ -133,41 +133,30 @@ fn serve_write(
         // Objects of a namespaced kind are written in a namespace.
         return Err(Refusal::method_not_allowed());
     }
-    let options_kind = match verb {
-        "create" => "CreateOptions",
-        "update" => "UpdateOptions",
-        "patch" => "PatchOptions",
-        _ => "DeleteOptions",
-    };
-    let mut writer = Writer {
+    let (options, deletion) = options(head, body, verb)?;
+    let writer = Writer {
         store,
         resource,
         namespace: path.namespace.as_deref().unwrap_or_default(),
         subresource: path.subresource.as_deref(),
-        options: WriteOptions::parse(&head.query, options_kind)?,
+        options,
         origin: origin(head, path, verb),
         now: Timestamp::now(),
     };
     let checked = || body::read(resource, body, Syntax::of(head.content_type())?, writer.options.validation);
-    let answer = match (verb, path.name.as_deref()) {
-        ("create", None) => writer.create(checked()?),
-        ("update", Some(name)) => writer.update(name, checked()?),
-        ("patch", Some(name)) => {
+    let answer = match (verb, path.name.as_deref(), deletion) {
+        ("create", None, _) => writer.create(checked()?),
+        ("update", Some(name), _) => writer.update(name, checked()?),
+        ("patch", Some(name), _) => {
             let format = PatchFormat::of(head.content_type())?;
             let force = head.query.get("force").map(|_| head.query.flag("force")).transpose()?;
             writer.patch(name, format, body, force)
         }
-        ("delete", Some(name)) => {
-            let options = delete_options(head, body)?;
-            writer.options.dry_run |= options.dry_run.as_ref().is_some_and(|values| !values.is_empty());
-            writer.delete(name, &options)
-        }
-        ("deletecollection", None) if resource.collection != Collection::Namespaces => {
-            let options = delete_options(head, body)?;
-            writer.options.dry_run |= options.dry_run.as_ref().is_some_and(|values| !values.is_empty());
+        ("delete", Some(name), Some(deletion)) => writer.delete(name, &deletion),
+        ("deletecollection", None, Some(deletion)) if resource.collection != Collection::Namespaces => {
             let selector =
                 Selector::parse(resource, head.query.text("labelSelector"), head.query.text("fieldSelector"))?;
-            let deleted = writer.delete_collection(&selector, &options)?;
+            let deleted = writer.delete_collection(&selector, &deletion)?;
             let metadata = ListMetadata { version: store.version(), ..ListMetadata::default() };
             write::finish_deletion(store, writer.namespace);
             return Ok(json(StatusCode::OK, renderer.list(&metadata, &deleted)));
@@ -188,16 +177,30 @@ fn serve_write(
     Ok(written(&answer, &renderer))
 }
 
-/// Options of a deletion: the body's, or else the query's.
+/// What a write is asked to heed, and for a deletion how it is to delete.
+fn options(head: &Head, body: &Bytes, verb: &str) -> Result<(WriteOptions, Option<DeleteOptions>)> {
+    let kind = match verb {
+        "create" => "CreateOptions",
+        "update" => "UpdateOptions",
+        "patch" => "PatchOptions",
+        _ => {
+            let deletion = delete_options(head, body)?;
+            return Ok((WriteOptions::of_deletion(deletion.is_dry_run()), Some(deletion)));
+        }
+    };
+    Ok((WriteOptions::parse(&head.query, kind)?, None))
+}
+
+/// Options of a deletion: the body's; the query's only where there is no body at all.
 fn delete_options(head: &Head, body: &Bytes) -> Result<DeleteOptions> {
     let query = &head.query;
     let options = if body.is_empty() {
         DeleteOptions {
             grace_period_seconds: query.number("gracePeriodSeconds")?,
-            preconditions: None,
+            preconditions: Preconditions::of(query.get("uid"), query.get("resourceVersion")),
             propagation_policy: query.get("propagationPolicy").map(str::to_owned),
             orphan_dependents: query.get("orphanDependents").map(|_| query.flag("orphanDependents")).transpose()?,
-            dry_run: query.get("dryRun").map(|value| vec![value.to_owned()]),
+            dry_run: query.all("dryRun"),
         }
     } else {
         let value = body::parse_options(body, head.content_type())?;

@@ -34,6 +34,7 @@ mod journal;
 mod metadata;
 mod negotiate;
 mod object;
+mod openapi_v2;
 mod ownership;
 mod patching;
 mod protobuf;

@@ -24,6 +24,18 @@ pub(crate) enum DiscoveryForm {
     Aggregated(&'static str),
 }
 
+/// The form of the OpenAPI v2 document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OpenApiForm {
+    Json,
+    /// The only one kubectl reads.
+    Protobuf,
+}
+
+/// Content type of [`OpenApiForm::Protobuf`]; clients ask with an `@` before the version, which a content type must not have.
+pub(crate) const OPENAPI_V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+const OPENAPI_V2_PROTOBUF_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
 struct Clause<'a> {
     media_type: &'a str,
     parameters: Vec<(&'a str, &'a str)>,
@@ -85,6 +97,23 @@ pub(crate) fn discovery_form(accept: Option<&str>) -> Result<DiscoveryForm> {
         }
     }
     Err(not_acceptable())
+}
+
+/// The first clause of `accept` that the OpenAPI v2 document can be served as.
+pub(crate) fn openapi_form(accept: Option<&str>) -> Result<OpenApiForm> {
+    let Some(accept) = accept else { return Ok(OpenApiForm::Json) };
+    for clause in clauses(accept) {
+        match clause.media_type {
+            OPENAPI_V2_PROTOBUF | OPENAPI_V2_PROTOBUF_ASKED => return Ok(OpenApiForm::Protobuf),
+            media_type if is_json(media_type) => return Ok(OpenApiForm::Json),
+            _ => {}
+        }
+    }
+    Err(Refusal::new(
+        406,
+        "NotAcceptable",
+        format!("only the following media types are accepted: application/json, {OPENAPI_V2_PROTOBUF}"),
+    ))
 }
 
 #[cfg(test)]

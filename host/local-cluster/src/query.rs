@@ -20,6 +20,12 @@ impl Query {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// Every value of a parameter that may be given more than once; `None` if it is not given.
+    pub(crate) fn all(&self, name: &str) -> Option<Vec<String>> {
+        let values = self.0.iter().filter(|(key, _)| key == name).map(|(_, value)| value.clone());
+        Some(values.collect()).filter(|values: &Vec<String>| !values.is_empty())
+    }
+
     pub(crate) fn text(&self, name: &str) -> &str {
         self.get(name).unwrap_or_default()
     }
@@ -63,6 +69,11 @@ pub(crate) struct WriteOptions {
 }
 
 impl WriteOptions {
+    /// A deletion writes nothing that is validated or owned; all that is asked of it stands in its `DeleteOptions`.
+    pub(crate) const fn of_deletion(dry_run: bool) -> Self {
+        Self { dry_run, validation: FieldValidation::Ignore, field_manager: String::new() }
+    }
+
     /// `kind` names the options in messages: `CreateOptions`, `UpdateOptions`, `PatchOptions`.
     pub(crate) fn parse(query: &Query, kind: &str) -> Result<Self> {
         let mut errors = Vec::new();

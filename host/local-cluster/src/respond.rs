@@ -39,6 +39,7 @@ pub(crate) fn document(document: Document) -> Response<Body> {
     let (body, content_type) = match document {
         Document::Json(value) => (Bytes::from(value.to_string()), "application/json"),
         Document::Typed(value, content_type) => (Bytes::from(value.to_string()), content_type),
+        Document::Bytes(bytes, content_type) => (Bytes::from(bytes), content_type),
         Document::Text(text) => (Bytes::from_static(text.as_bytes()), "text/plain; charset=utf-8"),
     };
     respond(StatusCode::OK, content_type, full(body))

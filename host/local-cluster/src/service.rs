@@ -16,7 +16,6 @@ use crate::body::BODY_BYTES_MAX;
 use crate::discovery;
 use crate::dispatch::{Head, origin, serve_objects, unserved};
 use crate::intercept::{Intercept, RequestInfo};
-use crate::negotiate;
 use crate::query::Query;
 use crate::respond::{Body, document, refused};
 use crate::route::{self, Target};
@@ -127,9 +126,8 @@ impl LocalCluster {
         let store = &self.inner.store;
         let outcome = match &head.target {
             Target::Document(path) => {
-                let form = || negotiate::discovery_form(head.accept().as_deref());
                 if matches!(head.method, Method::GET | Method::HEAD) {
-                    discovery::document(path, form).map(document)
+                    discovery::document(path, head.accept().as_deref()).map(document)
                 } else {
                     Err(Refusal::method_not_allowed())
                 }

@@ -79,7 +79,7 @@ pub enum LoadError {
 pub enum InstantiateError {
     /// The host is full.
     #[error(
-        "{instances_max} instances are alive, which is this host's limit: raise limits.instances-max or lower concurrency"
+        "{instances_max} instances are alive, which is this host's limit: raise limits.instances or lower concurrency"
     )]
     TooMany {
         /// The limit.

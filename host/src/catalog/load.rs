@@ -1,16 +1,17 @@
 //! From an artifact to something that can start: grant, limits, code, kinds. Refuses whole, with the reason in one text.
 
+use std::fmt::Write as _;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tenure_capability::{Capability, Decision, Protected, Request as Access, Rule, Verb, missing};
 use tenure_cluster::{Cluster, FieldSelector, ResolveError, ResourceKey, Selector, WatchKey};
 use tenure_plugin_source::Artifact;
 use tenure_reconcile::Schedule;
-use tenure_sandbox::{InstanceLimits, Kind, Sandbox};
+use tenure_sandbox::{InstanceLimits, Kind, Loaded, Sandbox};
 use tenure_settings::{Grant, Limits, Manifest, RunOn, Watch};
-use tokio::sync::Semaphore;
 
 use super::ready::{Budgets, Ready, ResolvedWatch};
 use super::trial;
@@ -30,7 +31,7 @@ impl Refusal {
         Self { message: message.into(), may_pass: false }
     }
 
-    fn for_now(message: impl Into<String>) -> Self {
+    pub(crate) fn for_now(message: impl Into<String>) -> Self {
         Self { message: message.into(), may_pass: true }
     }
 }
@@ -44,8 +45,6 @@ pub(crate) struct Loader {
     pub(crate) protected: Protected,
     /// Whether standbys keep their caches filled.
     pub(crate) warm: bool,
-    /// One compile at a time: it takes all cores and hundreds of MB.
-    pub(crate) compiling: Semaphore,
 }
 
 impl Loader {
@@ -56,44 +55,30 @@ impl Loader {
     /// Makes an artifact ready, or says why not.
     pub(crate) async fn load(&self, artifact: Artifact, generation: Generation) -> Result<Ready, Refusal> {
         let manifest = Arc::clone(&artifact.manifest);
-        refuse_what_is_not_there_yet(&manifest)?;
+        let identity = artifact.identity.as_str();
         let granted = self.granted(&artifact)?;
-        let limits = self.limits.tightened_by(&manifest.limits).map_err(|error| Refusal::for_good(describe(&error)))?;
         let capability =
             Capability::new(granted, self.protected.clone()).map_err(|error| Refusal::for_good(describe(&error)))?;
-        let schedules = schedules(&manifest, &artifact)?;
-
-        let (sandbox, wasm) = (Arc::clone(&self.sandbox), artifact.wasm.clone());
-        let loaded = {
-            let _one_at_a_time =
-                self.compiling.acquire().await.map_err(|_| Refusal::for_now("the process is ending"))?;
-            tokio::task::spawn_blocking(move || sandbox.load(&wasm))
-                .await
-                .map_err(|error| Refusal::for_good(format!("compiling it failed: {error}")))?
-                .map_err(|error| Refusal::for_good(describe(&error)))?
-        };
-        let budgets = budgets(&limits);
-        trial::instantiate(&loaded, budgets.instance.clone()).await.map_err(Refusal::for_good)?;
+        let Examined { loaded, budgets, schedules } =
+            examine(&self.sandbox, artifact.wasm.clone(), &manifest, identity, &self.limits).await?;
 
         let mut watches = Vec::with_capacity(manifest.watches.len());
         for watch in &manifest.watches {
             watches.push(self.resolve(watch, &manifest.permissions, &capability).await?);
         }
         let mut ready = Ready {
-            identity: artifact.identity.as_str().to_owned(),
-            key: artifact.identity.key(),
+            identity: identity.to_owned(),
             field_manager: artifact.identity.field_manager(),
-            manifest_name: manifest.name.clone(),
             generation,
             loaded,
             capability,
             watches,
             schedules,
             settings_json: manifest.settings.to_string(),
+            manifest,
             dry_run: artifact.annotations.dry_run,
-            suspended: artifact.annotations.suspend,
             budgets,
-            _warm: Vec::new(),
+            _warm: Arc::default(),
         };
         if self.warm {
             ready._warm = ready.watch_keys().into_iter().map(|key| self.cluster.hub().subscribe(key)).collect();
@@ -110,10 +95,9 @@ impl Loader {
         if missing.is_empty() {
             return Ok(requested.clone());
         }
-        let rules: Vec<String> = missing.iter().map(|rule| format!("[[grant.permission]]\n{rule}")).collect();
         Err(Refusal::for_good(format!(
             "it requests more than it is granted; missing in the host's configuration, under [[grant]] with plugin = {identity:?}:\n{}",
-            rules.join("\n")
+            as_toml(&missing)
         )))
     }
 
@@ -134,12 +118,15 @@ impl Loader {
             .map_err(|error| invalid(error.to_string()))?;
         let fields = FieldSelector::parse(watch.field_selector.as_deref().unwrap_or_default())
             .map_err(|error| invalid(error.to_string()))?;
+        if let (Some(namespace), false) = (&watch.namespace, resource.namespaced) {
+            return Err(invalid(format!("{} is in no namespace; leave out namespace = {namespace:?}", watch.kind)));
+        }
         let access = |verb| Access {
             verb,
             group: &resource.group,
             resource: &resource.plural,
             subresource: None,
-            namespace: None,
+            namespace: watch.namespace.as_deref(),
             name: None,
             labels_written: &[],
         };
@@ -155,6 +142,51 @@ impl Loader {
         let kind = Kind { api_version: watch.api_version.clone(), kind: watch.kind.clone() };
         Ok(ResolvedWatch { kind, resource, keys, labels, fields, granted })
     }
+}
+
+/// Rules as they are pasted below a `[[grant]]`.
+pub(crate) fn as_toml(rules: &[Rule]) -> String {
+    let mut text = String::new();
+    for rule in rules {
+        let separator = if text.is_empty() { "" } else { "\n" };
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{separator}{rule}");
+    }
+    text
+}
+
+/// What is known of a plugin without a cluster and without a grant.
+pub(crate) struct Examined {
+    /// Its code, which has started once.
+    pub(crate) loaded: Arc<Loaded>,
+    budgets: Budgets,
+    schedules: Vec<Schedule>,
+}
+
+/// Everything about a plugin that can be judged without a cluster: what its manifest relies on, its limits and schedules, its
+/// code, and whether that starts.
+///
+/// # Errors
+/// Why it would not run on a host with these limits.
+pub(crate) async fn examine(
+    sandbox: &Arc<Sandbox>,
+    wasm: Bytes,
+    manifest: &Manifest,
+    identity: &str,
+    limits: &Limits,
+) -> Result<Examined, Refusal> {
+    refuse_what_is_not_there_yet(manifest)?;
+    let limits = limits.tightened_by(&manifest.limits).map_err(|error| Refusal::for_good(describe(&error)))?;
+    let schedules = schedules(manifest, identity)?;
+    let sandbox = Arc::clone(sandbox);
+    // The sandbox compiles one at a time: it takes all cores and hundreds of MB.
+    let loaded = tokio::task::spawn_blocking(move || sandbox.load(&wasm))
+        .await
+        .map_err(|error| Refusal::for_good(format!("compiling it failed: {error}")))?
+        .map_err(|error| Refusal::for_good(describe(&error)))?;
+    let budgets = budgets(&limits);
+    trial::instantiate(&loaded, budgets.instance.clone()).await?;
+    Ok(Examined { loaded, budgets, schedules })
 }
 
 /// A manifest may say more than this version does; what it relies on must not be passed over in silence.
@@ -190,12 +222,12 @@ fn scopes(resource: &ResourceKey, rules: &[Rule]) -> Vec<Option<String>> {
     namespaces.into_iter().map(|namespace| Some(namespace.clone())).collect()
 }
 
-fn schedules(manifest: &Manifest, artifact: &Artifact) -> Result<Vec<Schedule>, Refusal> {
+fn schedules(manifest: &Manifest, identity: &str) -> Result<Vec<Schedule>, Refusal> {
     let every = manifest
         .schedules
         .iter()
         .enumerate()
-        .map(|(number, every)| Schedule::every(*every, &format!("{}#{number}", artifact.identity.as_str())));
+        .map(|(number, every)| Schedule::every(*every, &format!("{identity}#{number}")));
     every.collect::<Result<_, _>>().map_err(|error| Refusal::for_good(describe(&error)))
 }
 
@@ -213,5 +245,27 @@ fn budgets(limits: &Limits) -> Budgets {
         reconcile_timeout: limits.reconcile_timeout,
         concurrency_max: limits.concurrency_max as usize,
         requests_per_second: NonZeroU32::new(limits.requests_per_second).unwrap_or(NonZeroU32::MIN),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_rules_are_toml_to_paste_below_a_grant() {
+        let rule = |resource: &str, namespaces: &[&str]| Rule {
+            api_groups: vec![String::new()],
+            resources: vec![resource.to_owned()],
+            verbs: vec!["get".to_owned()],
+            namespaces: namespaces.iter().map(|&namespace| namespace.to_owned()).collect(),
+            resource_names: Vec::new(),
+        };
+        let rules = [rule("secrets", &["team-*"]), rule("nodes", &[])];
+        let pasted = format!("[[grant]]\nplugin = \"a/b\"\n{}", as_toml(&rules));
+        let parsed: toml::Table = toml::from_str(&pasted).expect("TOML");
+        let permissions = parsed["grant"][0]["permission"].as_array().expect("permissions");
+        assert_eq!(permissions.len(), rules.len(), "{pasted}");
+        assert_eq!(permissions[0]["namespaces"][0].as_str(), Some("team-*"));
     }
 }

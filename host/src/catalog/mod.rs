@@ -1,5 +1,6 @@
 //! The plugins this replica knows: what the sources hand out, held against grants, compiled, ready to start. On every
-//! replica, leader or not. Owns last-good: a version that is refused leaves the one before in place.
+//! replica, leader or not. Owns last-good: a version that is refused leaves the one before in place. What an owner says about
+//! running a plugin (suspend, dry run) acts at once, whatever becomes of the code beside it.
 
 mod feed;
 mod load;
@@ -7,21 +8,21 @@ mod ready;
 mod reporter;
 mod trial;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::stream::{BoxStream, SelectAll, StreamExt as _};
 use tenure_console::PluginState;
-use tenure_plugin_source::{Artifact, Origin, SourceEvent, SourceLimits};
+use tenure_plugin_source::{Annotations, Artifact, Origin, SourceEvent, SourceLimits};
 use tenure_settings::{PluginIdentity, Settings};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub(crate) use self::feed::HubFeed;
-pub(crate) use self::load::Loader;
 use self::load::Refusal;
+pub(crate) use self::load::{Loader, as_toml, examine};
 pub(crate) use self::ready::Ready;
 pub(crate) use self::reporter::Reporter;
 use crate::board::Board;
@@ -41,6 +42,9 @@ pub(crate) struct Catalog {
     sources: SelectAll<BoxStream<'static, SourceEvent>>,
     /// Sources that have not handed out everything they had at the start.
     unsynced: usize,
+    /// Plugins whose first load has not ended. Nothing is added once the sources have handed out what they had.
+    first_loads: BTreeSet<String>,
+    /// Whether every plugin that was there at the start has been loaded or refused.
     synced: Arc<AtomicBool>,
     wanted: watch::Sender<Wanted>,
     known: BTreeMap<String, Known>,
@@ -58,7 +62,10 @@ struct Known {
     /// A load is under way; a newer artifact waits for its end, so that a row of edits costs two compiles, not one each.
     loading: bool,
     stale: bool,
+    /// Why its newest version does not run.
     refusal: Option<Refusal>,
+    /// That the source said so, of something newer than `artifact`: no load of that one takes it back.
+    refused_by_source: bool,
 }
 
 type LoadEnd = (String, Generation, Result<Ready, Refusal>);
@@ -88,6 +95,7 @@ impl Catalog {
             board,
             reporter,
             sources,
+            first_loads: BTreeSet::new(),
             synced,
             wanted,
             known: BTreeMap::new(),
@@ -120,7 +128,7 @@ impl Catalog {
         match event {
             SourceEvent::Present(artifact) => self.present(artifact),
             SourceEvent::Refused { identity, origin, error } => {
-                self.enter(&identity, &origin);
+                self.enter(&identity, &origin).refused_by_source = true;
                 self.refuse(identity.as_str(), Refusal::for_good(error.full()));
             }
             SourceEvent::Gone(identity) => {
@@ -128,6 +136,7 @@ impl Catalog {
                 self.known.remove(identity.as_str());
                 self.want(identity.as_str(), None);
                 self.board.forget(identity.as_str());
+                self.end_first_load(identity.as_str());
             }
             SourceEvent::Synced => {
                 self.unsynced = self.unsynced.saturating_sub(1);
@@ -140,11 +149,23 @@ impl Catalog {
     }
 
     fn note_synced(&self) {
-        self.synced.store(self.unsynced == 0, Ordering::SeqCst);
+        if self.unsynced == 0 && self.first_loads.is_empty() {
+            self.synced.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// It runs, rests, is refused or gone: this replica does not have to wait for it any more.
+    fn end_first_load(&mut self, identity: &str) {
+        if self.first_loads.remove(identity) {
+            self.note_synced();
+        }
     }
 
     fn enter(&mut self, identity: &PluginIdentity, origin: &Origin) -> &mut Known {
         self.board.enter(identity.as_str(), &identity.key());
+        if self.unsynced > 0 && !self.known.contains_key(identity.as_str()) {
+            self.first_loads.insert(identity.as_str().to_owned());
+        }
         let known = self.known.entry(identity.as_str().to_owned()).or_insert_with(|| Known {
             identity: identity.clone(),
             artifact: None,
@@ -153,16 +174,73 @@ impl Catalog {
             loading: false,
             stale: false,
             refusal: None,
+            refused_by_source: false,
         });
         known.origin = origin.clone();
         known
     }
 
     fn present(&mut self, artifact: Artifact) {
-        let identity = artifact.identity.clone();
-        let (identity, origin) = (&identity, artifact.origin.clone());
-        self.enter(identity, &origin).artifact = Some(artifact);
-        self.load(identity.as_str());
+        let identity = artifact.identity.as_str().to_owned();
+        let Annotations { suspend, dry_run } = artifact.annotations;
+        let running = self.wanted.borrow().get(&identity).cloned();
+        let is_running = running.as_ref().is_some_and(|running| running.is_made_of(&artifact));
+        let known = self.enter(&artifact.identity, &artifact.origin);
+        known.refused_by_source = false;
+        let (digest, name) = (artifact.digest.clone(), artifact.manifest.name.clone());
+        known.artifact = Some(artifact);
+        match running {
+            _ if suspend => self.suspend(&identity, digest, name),
+            Some(running) if is_running => self.take_again(&identity, &running, dry_run),
+            // Nothing of this plugin is to be stored from now on, also if its new code never comes to run. The way back waits
+            // for the new code: what runs now may be what the dry run was for.
+            Some(running) if dry_run && !running.dry_run => {
+                self.rerun(&identity, &running, true);
+                self.load(&identity);
+            }
+            _ => self.load(&identity),
+        }
+    }
+
+    /// Holds a plugin still without looking at its code. The artifact is loaded when its owner lets it go.
+    fn suspend(&mut self, identity: &str, digest: String, manifest_name: String) {
+        tracing::info!(plugin = identity, "plugin suspended");
+        self.supersede_loads(identity);
+        self.want(identity, None);
+        self.board.set_loaded(identity, PluginState::Suspended, None);
+        self.board.update(identity, |status| {
+            status.digest = Some(digest);
+            status.manifest_name = Some(manifest_name);
+        });
+        self.end_first_load(identity);
+    }
+
+    /// The artifact is the one that runs: only what its owner says about running it can have changed.
+    fn take_again(&mut self, identity: &str, running: &Ready, dry_run: bool) {
+        self.supersede_loads(identity);
+        if running.dry_run == dry_run {
+            self.show_ready(identity, running);
+        } else {
+            self.rerun(identity, running, dry_run);
+        }
+    }
+
+    /// Starts what runs once more, writing for real or not.
+    fn rerun(&mut self, identity: &str, running: &Ready, dry_run: bool) {
+        tracing::info!(plugin = identity, dry_run, "plugin starts again");
+        self.generation += 1;
+        let ready = Ready { generation: self.generation, dry_run, ..running.clone() };
+        self.show_ready(identity, &ready);
+        self.want(identity, Some(ready));
+    }
+
+    /// A load under way or refused is not what is wanted any more.
+    fn supersede_loads(&mut self, identity: &str) {
+        self.generation += 1;
+        if let Some(known) = self.known.get_mut(identity) {
+            (known.generation, known.loading, known.stale) = (self.generation, false, false);
+            known.refusal = None;
+        }
     }
 
     /// Loads the newest artifact of a plugin, now or when the load under way has ended.
@@ -195,34 +273,46 @@ impl Catalog {
         if known.stale {
             return self.load(&identity);
         }
-        match result {
-            Ok(ready) => {
+        // What the source refused is newer than what was loaded here: that may run, but is not the last word.
+        let newer = if known.refused_by_source { known.refusal.clone() } else { None };
+        match (result, newer) {
+            (Ok(ready), None) => {
                 known.refusal = None;
                 self.accept(&identity, ready);
             }
-            Err(refusal) => self.refuse(&identity, refusal),
+            (Ok(ready), Some(refusal)) => {
+                self.accept(&identity, ready);
+                self.refuse(&identity, refusal);
+            }
+            (Err(refusal), None) => self.refuse(&identity, refusal),
+            (Err(refusal), Some(_)) => {
+                tracing::debug!(plugin = identity, reason = refusal.message, "an older version is refused too");
+            }
         }
+        self.end_first_load(&identity);
     }
 
     fn accept(&mut self, identity: &str, ready: Ready) {
-        let suspended = ready.suspended;
         tracing::info!(
             plugin = identity,
             digest = &ready.loaded.digest()[..12],
             from_cache = ready.loaded.from_cache(),
             writes = ready.loaded.imports().writes,
             inert = ?ready.loaded.imports().inert,
-            suspended,
+            dry_run = ready.dry_run,
             "plugin loaded"
         );
-        let state = if suspended { PluginState::Suspended } else { PluginState::Ready };
+        self.show_ready(identity, &ready);
+        self.want(identity, Some(ready));
+    }
+
+    fn show_ready(&self, identity: &str, ready: &Ready) {
         let message = ready.dry_run.then(|| "dry run: nothing it writes is stored".to_owned());
-        self.board.set_loaded(identity, state, message);
+        self.board.set_loaded(identity, PluginState::Ready, message);
         self.board.update(identity, |status| {
             status.digest = Some(ready.loaded.digest().to_owned());
-            status.manifest_name = Some(ready.manifest_name.clone());
+            status.manifest_name = Some(ready.manifest.name.clone());
         });
-        self.want(identity, (!suspended).then_some(ready));
     }
 
     fn refuse(&mut self, identity: &str, refusal: Refusal) {
@@ -239,6 +329,10 @@ impl Catalog {
                 self.reporter.refused(&known.identity, &known.origin, &refusal.message);
             }
             known.refusal = Some(refusal);
+        }
+        // A load under way is of an older version; whether that runs meanwhile is worth waiting for.
+        if self.known.get(identity).is_none_or(|known| !known.loading) {
+            self.end_first_load(identity);
         }
     }
 

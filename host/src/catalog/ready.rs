@@ -6,17 +6,18 @@ use std::time::Duration;
 
 use tenure_capability::{Capability, NamespaceFilter};
 use tenure_cluster::{FieldSelector, Object, ResourceKey, Selector, Subscription, WatchKey};
+use tenure_plugin_source::Artifact;
 use tenure_reconcile::Schedule;
 use tenure_sandbox::{InstanceLimits, Kind, Loaded};
+use tenure_settings::Manifest;
 
 use crate::supervise::Generation;
 
-/// Everything a runner needs of its plugin.
+/// Everything a runner needs of its plugin. Cheap to clone: the code and the subscriptions are shared.
+#[derive(Clone)]
 pub(crate) struct Ready {
     /// `<namespace>/<ConfigMap>` or `directory/<stem>`.
     pub(crate) identity: String,
-    /// What finalizers, field managers and metrics call it.
-    pub(crate) key: String,
     /// `tenure-<key>`.
     pub(crate) field_manager: String,
     /// Which load of it this is.
@@ -31,16 +32,14 @@ pub(crate) struct Ready {
     pub(crate) schedules: Vec<Schedule>,
     /// The manifest's `[settings]` as JSON.
     pub(crate) settings_json: String,
-    /// `name` in its manifest, for people.
-    pub(crate) manifest_name: String,
-    /// Whether its owner holds it still.
-    pub(crate) suspended: bool,
+    /// What it was made from, beside the code.
+    pub(crate) manifest: Arc<Manifest>,
     /// Whether writes go out with dryRun=All.
     pub(crate) dry_run: bool,
     /// Its budgets.
     pub(crate) budgets: Budgets,
     /// Keep this plugin's caches warm on a standby, so that a term starts with them filled.
-    pub(crate) _warm: Vec<Subscription>,
+    pub(crate) _warm: Arc<[Subscription]>,
 }
 
 /// What one plugin may use.
@@ -57,6 +56,7 @@ pub(crate) struct Budgets {
 }
 
 /// One `[[watch]]`, its kind resolved.
+#[derive(Clone)]
 pub(crate) struct ResolvedWatch {
     /// As the manifest writes it.
     pub(crate) kind: Kind,
@@ -83,6 +83,12 @@ impl ResolvedWatch {
 }
 
 impl Ready {
+    /// Whether loading this artifact would give the same again, but for what its owner says about running it.
+    #[must_use]
+    pub(crate) fn is_made_of(&self, artifact: &Artifact) -> bool {
+        self.loaded.digest() == artifact.digest && self.manifest == artifact.manifest
+    }
+
     /// The shared watches it draws from, each once.
     pub(crate) fn watch_keys(&self) -> Vec<WatchKey> {
         let mut keys: Vec<_> = self.watches.iter().flat_map(|watch| watch.keys.iter().cloned()).collect();

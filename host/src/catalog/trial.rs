@@ -4,19 +4,28 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tenure_sandbox::{
-    DeleteOptions, Error, EventType, GetOptions, Host, InstanceLimits, KillSwitch, Kind, Level, ListOptions, Loaded,
-    ObjectRef, Page, PatchType, WriteOptions,
+    DeleteOptions, Error, EventType, GetOptions, Host, InstanceLimits, InstantiateError, KillSwitch, Kind, Level,
+    ListOptions, Loaded, ObjectRef, Page, PatchType, WriteOptions,
 };
 
+use super::load::Refusal;
 use crate::supervise::describe;
 
 /// Instantiates once, with nobody there to answer.
 ///
 /// # Errors
-/// Why it could not be, for people.
-pub(super) async fn instantiate(loaded: &Arc<Loaded>, limits: InstanceLimits) -> Result<(), String> {
+/// Why it could not be, for people. A host that is full says nothing about the plugin: that may pass.
+pub(super) async fn instantiate(loaded: &Arc<Loaded>, limits: InstanceLimits) -> Result<(), Refusal> {
     let instance = loaded.instantiate(Arc::new(Nobody), limits, KillSwitch::new()).await;
-    instance.map(drop).map_err(|error| format!("it cannot be instantiated: {}", describe(&error)))
+    instance.map(drop).map_err(|error| refusal(&error))
+}
+
+fn refusal(error: &InstantiateError) -> Refusal {
+    let message = format!("it cannot be instantiated: {}", describe(error));
+    match error {
+        InstantiateError::TooMany { .. } | InstantiateError::Killed => Refusal::for_now(message),
+        _ => Refusal::for_good(message),
+    }
 }
 
 /// Leads nothing, so every call is cancelled.
@@ -61,4 +70,17 @@ impl Host for Nobody {
         "{}".into()
     }
     fn log(&self, _: Level, _: String, _: Vec<(String, String)>) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_host_refuses_for_now_and_a_trap_for_good() {
+        assert!(refusal(&InstantiateError::TooMany { instances_max: 1 }).may_pass);
+        assert!(refusal(&InstantiateError::Killed).may_pass);
+        let trap = InstantiateError::Trap { message: "unreachable".into(), backtrace: Vec::new() };
+        assert!(!refusal(&trap).may_pass);
+    }
 }

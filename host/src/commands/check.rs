@@ -1,15 +1,20 @@
 //! `tenure check`: is this configuration one that `tenure run` would start with? Needs no cluster.
 
+use super::{misspelt_variables, say, unless_nobody_reads};
 use crate::cli::CheckArgs;
 use crate::run::read_settings;
 
 /// Reads the configuration as `tenure run` does and says what follows from it.
 pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<()> {
+    unless_nobody_reads(report(args))
+}
+
+fn report(args: &CheckArgs) -> anyhow::Result<()> {
     let (settings, warnings) = read_settings(&args.config, &tenure_settings::Flags::default())?;
     let election = &settings.election;
     let timing = &election.timing;
-    println!("{} is valid.", args.config.display());
-    println!(
+    say!("{} is valid.", args.config.display())?;
+    say!(
         "lock {}{}: lease {} s, renew {} s, retry {} s, grace {:.1} s, margin {:.2} s",
         election.id,
         election.namespace.as_ref().map(|namespace| format!(" in {namespace}")).unwrap_or_default(),
@@ -18,16 +23,16 @@ pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<()> {
         timing.retry().as_secs(),
         timing.grace().as_secs_f64(),
         timing.margin().as_secs_f64(),
-    );
-    for warning in warnings {
-        println!("warning: {warning}");
+    )?;
+    for warning in warnings.into_iter().chain(misspelt_variables()) {
+        say!("warning: {warning}")?;
     }
-    println!("plugins from {}", sources(&settings));
+    say!("plugins from {}", sources(&settings))?;
     for grant in &settings.grants {
-        println!("grant to {}: {} rules", grant.plugin, grant.rules.len());
+        say!("grant to {}: {} rules", grant.plugin, grant.rules.len())?;
     }
     if settings.grants.is_empty() {
-        println!("no grants: no plugin may do anything; see [[grant]] in config/tenure.toml");
+        say!("no grants: no plugin may do anything; see [[grant]] in config/tenure.toml")?;
     }
     Ok(())
 }

@@ -1,47 +1,71 @@
 //! `tenure plugin ...`: what an author does before a plugin meets a cluster.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use anyhow::Context as _;
-use tenure_plugin_source::{Compression, PackOptions, pack as pack_config_maps};
+use anyhow::{Context as _, anyhow};
+use tenure_plugin_source::{Compression, PackError, PackOptions, pack as pack_config_maps};
 use tenure_sandbox::{Sandbox, SandboxSettings};
-use tenure_settings::Manifest;
+use tenure_settings::{Limits, Manifest, PluginIdentity};
 
+use super::{say, unless_nobody_reads};
+use crate::catalog::{as_toml, examine};
 use crate::cli::{PackArgs, PluginCheckArgs};
 
 /// Prints the ConfigMaps that carry a plugin, as one List, for `kubectl apply -f -`.
 pub(crate) fn pack(args: &PackArgs) -> anyhow::Result<()> {
     let manifest_text = read_text(&args.manifest)?;
     let manifest = Manifest::parse(&manifest_text, &args.manifest.display().to_string())?;
-    let options = PackOptions {
-        namespace: args.namespace.clone(),
-        name: args.name.clone().unwrap_or(manifest.name),
-        compression: Compression::default(),
-    };
-    let items = pack_config_maps(&manifest_text, &read(&args.wasm)?, options)?;
+    let name = config_map_name(args, &manifest)?;
+    let options = PackOptions { namespace: args.namespace.clone(), name, compression: Compression::default() };
+    let items = pack_config_maps(&manifest_text, &read(&args.wasm)?, options).map_err(|error| match error {
+        PackError::NotWasm => anyhow!("{} is no Wasm: it does not begin with \"\\0asm\"", args.wasm.display()),
+        error => error.into(),
+    })?;
     let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items});
-    println!("{}", serde_json::to_string_pretty(&list)?);
-    Ok(())
+    unless_nobody_reads(say!("{}", serde_json::to_string_pretty(&list)?).map_err(Into::into))
+}
+
+/// `--name`, else the manifest's own name, which may be one that no ConfigMap can have.
+fn config_map_name(args: &PackArgs, manifest: &Manifest) -> anyhow::Result<String> {
+    if let Some(name) = &args.name {
+        return Ok(name.clone());
+    }
+    // The namespace is not what is asked about here: any that is valid will do.
+    PluginIdentity::config_map("default", &manifest.name).with_context(|| {
+        format!("the name in {} cannot be the ConfigMap's; give one with --name", args.manifest.display())
+    })?;
+    Ok(manifest.name.clone())
 }
 
 /// Loads a plugin as the host would, and says what it could and wants to do.
 pub(crate) fn check(args: &PluginCheckArgs) -> anyhow::Result<()> {
+    // Called on a thread of the runtime: the trial needs its clock.
+    let runtime = tokio::runtime::Handle::current();
+    unless_nobody_reads(tokio::task::block_in_place(|| runtime.block_on(report(args))))
+}
+
+async fn report(args: &PluginCheckArgs) -> anyhow::Result<()> {
     let manifest = Manifest::parse(&read_text(&args.manifest)?, &args.manifest.display().to_string())?;
-    let sandbox = Sandbox::new(SandboxSettings::default())?;
-    let loaded = sandbox.load(&read(&args.wasm)?).with_context(|| format!("{} is refused", args.wasm.display()))?;
+    let sandbox = Arc::new(Sandbox::new(SandboxSettings::default())?);
+    let examined = examine(&sandbox, read(&args.wasm)?.into(), &manifest, &manifest.name, &Limits::default())
+        .await
+        .map_err(|refusal| anyhow!("{} is refused: {}", args.wasm.display(), refusal.message))?;
+    let loaded = examined.loaded;
     let imports = loaded.imports();
-    println!("{} is a plugin; sha256 {}", args.wasm.display(), loaded.digest());
-    println!(
+    say!("{} is a plugin; sha256 {}", args.wasm.display(), loaded.digest())?;
+    say!(
         "writes: {}",
         if imports.writes { "yes, it imports kubernetes-write" } else { "never: it does not import kubernetes-write" }
-    );
-    println!("reads:  {}", if imports.reads { "yes" } else { "never" });
+    )?;
+    say!("reads:  {}", if imports.reads { "yes" } else { "never" })?;
     if !imports.inert.is_empty() {
-        println!("inert (imported, but nothing is behind it): {}", imports.inert.join(", "));
+        say!("inert (imported, but nothing is behind it): {}", imports.inert.join(", "))?;
     }
-    println!("{} requests:", manifest.name);
-    for rule in &manifest.permissions {
-        println!("[[grant.permission]]\n{rule}");
+    if manifest.permissions.is_empty() {
+        say!("{} requests nothing", manifest.name)?;
+    } else {
+        say!("{} requests, to be put below a [[grant]]:\n{}", manifest.name, as_toml(&manifest.permissions))?;
     }
     Ok(())
 }

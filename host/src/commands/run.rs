@@ -1,5 +1,6 @@
 //! `tenure run`: the host itself.
 
+use super::misspelt_variables;
 use crate::cli::RunArgs;
 use crate::run;
 
@@ -22,8 +23,8 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     if let Some(listen) = args.console_listen {
         settings.console.listen = listen;
     }
-    crate::logging::start(&settings.log);
-    for warning in warnings {
+    let _log = crate::logging::start(&settings.log);
+    for warning in warnings.into_iter().chain(misspelt_variables()) {
         tracing::warn!("{warning}");
     }
     run::run(settings, &args.cluster).await

@@ -7,21 +7,25 @@ use hyper_util::rt::TokioExecutor;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::Api;
 use serde::Serialize;
-use tenure_console::{LockStatus, PluginStatus, Status};
+use tenure_console::{LockStatus, PluginStatus, Role, Status};
 
 use super::table::Table;
+use super::{say, unless_nobody_reads};
 use crate::cli::{Output, StatusArgs};
 use crate::run::{CONSOLE_ANNOTATION, kube_config};
 
 /// A console that says nothing for this long is not there.
 const CONSOLE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// Said where there is no lock to show.
+const ALONE: &str = "the election is off: this replica works alone, without a lock";
+
 /// Everything there is to show.
 #[derive(Debug, Serialize)]
 struct Shown {
     locks: Vec<LockStatus>,
     plugins: Vec<PluginStatus>,
-    /// Why there are no plugins to show, where there are none.
+    /// Why there is no lock, or there are no plugins, where there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
 }
@@ -31,15 +35,17 @@ pub(crate) async fn status(args: StatusArgs) -> anyhow::Result<()> {
     let shown = match &args.console {
         Some(url) => {
             let status = ask(url).await?;
-            Shown { locks: status.locks, plugins: status.plugins, note: None }
+            match status.replica.role {
+                Role::Single => Shown { locks: Vec::new(), plugins: status.plugins, note: Some(ALONE.to_owned()) },
+                _ => Shown { locks: status.locks, plugins: status.plugins, note: None },
+            }
         }
         None => from_cluster(&args).await?,
     };
-    match args.output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&shown)?),
+    unless_nobody_reads(match args.output {
+        Output::Json => say!("{}", serde_json::to_string_pretty(&shown)?).map_err(Into::into),
         Output::Table => print_tables(&shown),
-    }
-    Ok(())
+    })
 }
 
 async fn from_cluster(args: &StatusArgs) -> anyhow::Result<Shown> {
@@ -53,13 +59,14 @@ async fn from_cluster(args: &StatusArgs) -> anyhow::Result<Shown> {
     })?;
     let Some(lease) = lease else {
         bail!(
-            "there is no lease {}/{}; `kubectl get leases -A` lists them, --lease and --namespace choose one",
+            "there is no lease {}/{}; `kubectl get leases -A` lists them, --lease and --namespace choose one; a host whose \
+             election is off has none: ask its console with --console URL",
             args.namespace,
             args.lease
         );
     };
     let lock = from_lease(&lease, args);
-    let (plugins, note) = match plugins_of_leader(&client, &lease, args).await {
+    let (plugins, note) = match plugins_of_leader(&client, &lease).await {
         Ok(status) => (status.plugins, None),
         Err(error) => (Vec::new(), Some(format!("plugins unknown: {error:#}"))),
     };
@@ -93,7 +100,7 @@ fn from_lease(lease: &Lease, args: &StatusArgs) -> LockStatus {
 }
 
 /// The leader's console: at the address it wrote into the Lease, else through the API server's proxy to its Pod.
-async fn plugins_of_leader(client: &kube::Client, lease: &Lease, args: &StatusArgs) -> anyhow::Result<Status> {
+async fn plugins_of_leader(client: &kube::Client, lease: &Lease) -> anyhow::Result<Status> {
     let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
     if holder.is_empty() {
         bail!("nobody holds the lease; --console URL asks one replica");
@@ -101,13 +108,50 @@ async fn plugins_of_leader(client: &kube::Client, lease: &Lease, args: &StatusAr
     let console = lease.metadata.annotations.as_ref().and_then(|all| all.get(CONSOLE_ANNOTATION));
     let console = console
         .with_context(|| format!("the lease has no annotation {CONSOLE_ANNOTATION}; --console URL asks one replica"))?;
-    if let Some(port) = console.strip_prefix("pod:") {
-        let pod = holder.split('_').next().unwrap_or(holder);
-        let path = format!("/api/v1/namespaces/{}/pods/{pod}:{port}/proxy/status", args.namespace);
-        let request = http::Request::get(path).body(Vec::new())?;
-        return client.request(request).await.with_context(|| format!("cannot reach the console of pod {pod}"));
+    match Console::parse(console)? {
+        Console::Url(url) => ask(url).await,
+        Console::Pod { namespace, pod, port } => {
+            let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/status");
+            let request = http::Request::get(path).body(Vec::new())?;
+            tokio::time::timeout(CONSOLE_TIMEOUT, client.request(request))
+                .await
+                .with_context(|| {
+                    format!(
+                        "the console of pod {namespace}/{pod} did not answer within {} s",
+                        CONSOLE_TIMEOUT.as_secs()
+                    )
+                })?
+                .with_context(|| format!("cannot reach the console of pod {namespace}/{pod} through the API server"))
+        }
     }
-    ask(console).await
+}
+
+/// Where a holder's console is, as its lease has it.
+#[derive(Debug, PartialEq, Eq)]
+enum Console<'a> {
+    /// Reached directly.
+    Url(&'a str),
+    /// Reached through the API server.
+    Pod { namespace: &'a str, pod: &'a str, port: u16 },
+}
+
+impl<'a> Console<'a> {
+    /// `pod:<namespace>/<pod>:<port>`, else a URL.
+    fn parse(text: &'a str) -> anyhow::Result<Self> {
+        let Some(place) = text.strip_prefix("pod:") else { return Ok(Self::Url(text)) };
+        // The words become part of a path: nothing but names may stand there.
+        let is_name = |word: &str| {
+            let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+            word.starts_with(|first: char| first.is_ascii_alphanumeric()) && word.bytes().all(is_allowed)
+        };
+        let parsed = place.split_once('/').and_then(|(namespace, rest)| {
+            let (pod, port) = rest.split_once(':')?;
+            Some(Self::Pod { namespace, pod, port: port.parse().ok()? }).filter(|_| is_name(namespace) && is_name(pod))
+        });
+        parsed.with_context(|| {
+            format!("the lease's annotation {CONSOLE_ANNOTATION} is {text:?}, not pod:<namespace>/<pod>:<port> or a URL; --console URL asks one replica")
+        })
+    }
 }
 
 async fn ask(url: &str) -> anyhow::Result<Status> {
@@ -130,23 +174,11 @@ async fn ask(url: &str) -> anyhow::Result<Status> {
     serde_json::from_slice(&body).with_context(|| format!("{url} answers, but not as a Tenure console"))
 }
 
-fn print_tables(shown: &Shown) {
-    let mut locks = Table::new(&["LOCK", "STATE", "HOLDER", "TERM", "AGE", "TRANSITIONS"]);
-    for lock in &shown.locks {
-        locks.row([
-            format!("{}/{}", lock.namespace, lock.name),
-            lock.phase.clone(),
-            lock.holder.clone().unwrap_or_else(|| "-".into()),
-            lock.term.map_or_else(|| "-".into(), |term| term.to_string()),
-            lock.age_seconds.map_or_else(|| "-".into(), age),
-            lock.transitions.to_string(),
-        ]);
+fn print_tables(shown: &Shown) -> anyhow::Result<()> {
+    if !shown.locks.is_empty() {
+        print_locks(&shown.locks)?;
+        say!("")?;
     }
-    print!("{locks}");
-    for error in shown.locks.iter().filter_map(|lock| lock.last_error.as_ref()) {
-        println!("{error}");
-    }
-    println!();
     let mut plugins = Table::new(&["PLUGIN", "STATE", "DIGEST", "QUEUE", "RETRIES", "LAST RESULT"]);
     for plugin in &shown.plugins {
         let result = plugin.last_result.as_ref().map_or_else(
@@ -154,23 +186,53 @@ fn print_tables(shown: &Shown) {
             |last| format!("{} {} {}", if last.ok { "ok" } else { "error" }, last.at, last.message),
         );
         plugins.row([
-            plugin.identity.clone(),
+            on_one_line(&plugin.identity),
             plugin.state.as_str().to_owned(),
             plugin.digest.as_deref().map_or_else(|| "-".into(), |digest| digest.chars().take(12).collect()),
             plugin.queue_depth.to_string(),
             plugin.retries.to_string(),
-            result.trim_end().to_owned(),
+            on_one_line(&result).trim_end().to_owned(),
         ]);
     }
-    print!("{plugins}");
+    say!("{}", plugins.to_string().trim_end())?;
     for plugin in &shown.plugins {
         if let Some(message) = &plugin.message {
-            println!("{}: {message}", plugin.identity);
+            say!("{}: {}", on_one_line(&plugin.identity), as_paragraph(message))?;
         }
     }
     if let Some(note) = &shown.note {
-        println!("{note}");
+        say!("{}", as_paragraph(note))?;
     }
+    Ok(())
+}
+
+fn print_locks(shown: &[LockStatus]) -> anyhow::Result<()> {
+    let mut locks = Table::new(&["LOCK", "STATE", "HOLDER", "TERM", "AGE", "TRANSITIONS"]);
+    for lock in shown {
+        locks.row([
+            on_one_line(&format!("{}/{}", lock.namespace, lock.name)),
+            on_one_line(&lock.phase),
+            lock.holder.as_deref().map_or_else(|| "-".into(), on_one_line),
+            lock.term.map_or_else(|| "-".into(), |term| term.to_string()),
+            lock.age_seconds.map_or_else(|| "-".into(), age),
+            lock.transitions.to_string(),
+        ]);
+    }
+    say!("{}", locks.to_string().trim_end())?;
+    for error in shown.iter().filter_map(|lock| lock.last_error.as_deref()) {
+        say!("{}", as_paragraph(error))?;
+    }
+    Ok(())
+}
+
+/// What others wrote, for one cell: a plugin must not move the cursor of whoever looks at its status.
+fn on_one_line(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
+}
+
+/// What others wrote, over several lines: those after the first are indented, so that none can pass for a row of ours.
+fn as_paragraph(text: &str) -> String {
+    text.lines().map(on_one_line).collect::<Vec<_>>().join("\n  ")
 }
 
 /// As kubectl prints ages.
@@ -180,5 +242,27 @@ fn age(seconds: u64) -> String {
         120..7200 => format!("{}m{}s", seconds / 60, seconds % 60),
         7200..172_800 => format!("{}h{}m", seconds / 3600, seconds / 60 % 60),
         _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_console_is_a_pod_or_a_url_and_never_a_path_of_somebody_elses() {
+        let pod = Console::parse("pod:tenure-system/tenure-0:8080").expect("a pod");
+        assert_eq!(pod, Console::Pod { namespace: "tenure-system", pod: "tenure-0", port: 8080 });
+        let url = "http://127.0.0.1:8080";
+        assert_eq!(Console::parse(url).expect("a URL"), Console::Url(url));
+        for wrong in ["pod:8080", "pod:a/b", "pod:a/b:http", "pod:a/../x:1", "pod:a/b/c:1", "pod:/b:1", "pod:a/b?c:1"] {
+            assert!(Console::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_plugins_words_cannot_move_the_cursor_or_pass_for_a_row() {
+        assert_eq!(on_one_line("a\x1b[2Jb\nc\u{9b}d"), "a [2Jb c d");
+        assert_eq!(as_paragraph("missing:\n[[grant]]\r\nx\x07"), "missing:\n  [[grant]]\n  x ");
     }
 }

@@ -115,7 +115,7 @@ pub(crate) fn json(body: &str) -> Result<Value, Error> {
 pub(crate) fn new_body_of(object: &ObjectRef, body: &str) -> Result<Value, Error> {
     let unnamed = ObjectRef { name: String::new(), ..object.clone() };
     let generated = object.name.ends_with('-');
-    let mut value = if generated { body_of_unnamed(&unnamed, json(body)?)? } else { body_of(object, body)? };
+    let mut value = if generated { body_of_unnamed(&unnamed, json(body)?)? } else { body_of(object, None, body)? };
     let field = if generated { "generateName" } else { "name" };
     let root = value.as_object_mut().ok_or_else(|| bad_request("the body is not a JSON object"))?;
     let metadata = root.entry("metadata").or_insert_with(|| Value::Object(serde_json::Map::new()));
@@ -128,21 +128,33 @@ fn body_of_unnamed(object: &ObjectRef, value: Value) -> Result<Value, Error> {
     if value.pointer("/metadata/name").is_some() {
         return Err(bad_request("the reference asks for a generated name, the body has a metadata.name: leave it out"));
     }
-    agree(object, value)
+    agree(object, true, value)
 }
 
 /// The body a guest wants to store, once it agrees with the reference about what it is.
-pub(crate) fn body_of(object: &ObjectRef, body: &str) -> Result<Value, Error> {
-    agree(object, json(body)?)
+///
+/// A subresource other than status has a kind of its own (`Scale`), which only the server can judge.
+pub(crate) fn body_of(object: &ObjectRef, subresource: Option<&str>, body: &str) -> Result<Value, Error> {
+    agree(object, subresource.is_none_or(|subresource| subresource == "status"), json(body)?)
 }
 
-fn agree(object: &ObjectRef, value: Value) -> Result<Value, Error> {
+/// Writes into a body which object is meant, and no other of its name.
+pub(crate) fn set_uid(body: &mut Value, uid: &str) -> Result<(), Error> {
+    let root = body.as_object_mut().ok_or_else(|| bad_request("the body is not a JSON object"))?;
+    let metadata = root.entry("metadata").or_insert_with(|| Value::Object(serde_json::Map::new()));
+    let metadata = metadata.as_object_mut().ok_or_else(|| bad_request("the body's metadata is not a JSON object"))?;
+    metadata.insert("uid".to_owned(), Value::String(uid.to_owned()));
+    Ok(())
+}
+
+fn agree(object: &ObjectRef, kind_too: bool, value: Value) -> Result<Value, Error> {
     let claims = [
         ("apiVersion", value.get("apiVersion"), Some(object.kind.api_version.as_str())),
         ("kind", value.get("kind"), Some(object.kind.kind.as_str())),
         ("metadata.name", value.pointer("/metadata/name"), Some(object.name.as_str())),
         ("metadata.namespace", value.pointer("/metadata/namespace"), object.namespace.as_deref()),
     ];
+    let claims = claims.into_iter().skip(if kind_too { 0 } else { 2 });
     for (field, claimed, referenced) in claims {
         let agrees = match claimed {
             None | Some(Value::Null) => true,
@@ -203,8 +215,13 @@ fn pairs(labels: Option<&Value>) -> impl Iterator<Item = (String, String)> {
 }
 
 /// `DeleteOptions` in meta/v1.
-pub(crate) fn delete_options(options: &DeleteOptions) -> Value {
+///
+/// A dry run has to be asked for in here: beside a body, the API server does not read these from the query.
+pub(crate) fn delete_options(options: &DeleteOptions, dry_run: bool) -> Value {
     let mut body = json!({"kind": "DeleteOptions", "apiVersion": "v1"});
+    if dry_run {
+        body["dryRun"] = json!(["All"]);
+    }
     if options.uid.is_some() || options.resource_version.is_some() {
         body["preconditions"] = json!({"uid": options.uid, "resourceVersion": options.resource_version});
     }
@@ -237,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_body_that_says_nothing_of_itself_agrees() {
-        assert_eq!(body_of(&reference(), r#"{"data":{}}"#), Ok(json!({"data": {}})));
+        assert_eq!(body_of(&reference(), None, r#"{"data":{}}"#), Ok(json!({"data": {}})));
     }
 
     #[test]
@@ -249,9 +266,24 @@ mod tests {
             (r#"{"metadata":{"namespace":"other"}}"#, "metadata.namespace"),
             (r#"{"kind":7}"#, "kind"),
         ] {
-            let error = body_of(&reference(), body).unwrap_err();
+            let error = body_of(&reference(), None, body).unwrap_err();
             assert!(error.message.contains(field), "{body}: {error}");
         }
+    }
+
+    #[test]
+    fn a_scale_has_a_kind_of_its_own() {
+        let scale = r#"{"apiVersion":"autoscaling/v1","kind":"Scale","metadata":{"name":"b","namespace":"a"}}"#;
+        assert!(body_of(&reference(), Some("scale"), scale).is_ok());
+        assert!(body_of(&reference(), Some("status"), scale).is_err());
+        let other = scale.replace("\"b\"", "\"c\"");
+        assert!(body_of(&reference(), Some("scale"), &other).is_err());
+    }
+
+    #[test]
+    fn a_dry_run_delete_says_so_in_its_body() {
+        assert_eq!(delete_options(&DeleteOptions::default(), true)["dryRun"], json!(["All"]));
+        assert!(delete_options(&DeleteOptions::default(), false).get("dryRun").is_none());
     }
 
     #[test]

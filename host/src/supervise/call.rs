@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tenure_sandbox::{CallError, Error, Instance, KillSwitch, Outcome, Request};
+use tenure_cluster::Object;
+use tenure_console::PluginMetrics;
+use tenure_sandbox::{CallError, Error, Instance, InstantiateError, KillSwitch, Outcome, Request};
 
-use super::answer::describe;
 use super::budget::Budget;
+use super::describe;
 use super::guest::{Guest, WriteMade};
 use super::key::Key;
+use super::prepared::Prepared;
 use super::term::TermContext;
 use crate::catalog::Ready;
 
@@ -19,16 +22,6 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// A fresh instance.
-    pub(crate) async fn new(ready: &Ready, guest: Arc<Guest>, die: &KillSwitch) -> Result<Self, CallError> {
-        let host: Arc<Guest> = Arc::clone(&guest);
-        let instance = ready.loaded.instantiate(host, ready.budgets.instance.clone(), die.clone()).await;
-        instance.map(|instance| Self { instance, guest }).map_err(|error| CallError::Trap {
-            message: format!("instantiating: {}", describe(&error)),
-            backtrace: Vec::new(),
-        })
-    }
-
     /// Linear memory it holds, in bytes.
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.instance.memory_bytes()
@@ -38,18 +31,19 @@ impl Worker {
 /// What a call needs.
 pub(crate) struct Call {
     pub(crate) key: Key,
-    pub(crate) request: Request,
+    /// The object the guest is told of.
+    pub(crate) given: Option<Arc<Object>>,
     pub(crate) ready: Arc<Ready>,
     pub(crate) term: Arc<TermContext>,
     pub(crate) budget: Arc<Budget>,
+    pub(crate) metrics: PluginMetrics,
     pub(crate) die: KillSwitch,
-    /// An idle instance, if there is one.
-    pub(crate) worker: Option<Worker>,
 }
 
 /// How a call ended.
 pub(crate) struct Called {
     pub(crate) key: Key,
+    pub(crate) given: Option<Arc<Object>>,
     pub(crate) result: Result<Outcome, CallError>,
     pub(crate) took: Duration,
     pub(crate) writes: Vec<WriteMade>,
@@ -58,32 +52,41 @@ pub(crate) struct Called {
 }
 
 impl Call {
-    /// Makes the call; its Store is dropped when this future is.
-    pub(crate) async fn make(self) -> Called {
+    /// Makes the call, in an idle instance if there is one; its Store is dropped when this future is.
+    pub(crate) async fn make(self, worker: Option<Worker>, prepared: Prepared) -> Called {
         let started = Instant::now();
-        let worker = match self.worker {
-            Some(worker) => Ok(worker),
-            None => {
-                let guest = Guest::new(Arc::clone(&self.ready), self.term, self.budget);
-                Worker::new(&self.ready, guest, &self.die).await
-            }
+        let (result, worker) = match prepared.read(&self.ready, &self.term).await {
+            Ok(request) => self.call(worker, request).await,
+            Err(error) => (Err(CallError::Guest(error)), worker),
         };
+        let writes = worker.as_ref().map(|worker| worker.guest.take_writes_made()).unwrap_or_default();
+        let spent = result.as_ref().is_err_and(CallError::discards_instance);
+        let worker = worker.filter(|_| !spent);
+        Called { key: self.key, given: self.given, result, took: started.elapsed(), writes, worker }
+    }
+
+    async fn call(&self, worker: Option<Worker>, request: Request) -> (Result<Outcome, CallError>, Option<Worker>) {
         let mut worker = match worker {
-            Ok(worker) => worker,
-            Err(error) => {
-                return Called {
-                    key: self.key,
-                    result: Err(error),
-                    took: started.elapsed(),
-                    writes: Vec::new(),
-                    worker: None,
-                };
-            }
+            Some(worker) => worker,
+            None => match self.instantiate().await {
+                Ok(worker) => worker,
+                Err(error) => return (Err(error), None),
+            },
         };
-        let result = worker.instance.reconcile(self.request, self.ready.budgets.reconcile_timeout).await;
-        let writes = worker.guest.take_writes_made();
-        let keep = !result.as_ref().is_err_and(CallError::discards_instance);
-        Called { key: self.key, result, took: started.elapsed(), writes, worker: keep.then_some(worker) }
+        let result = worker.instance.reconcile(request, self.ready.budgets.reconcile_timeout).await;
+        (result, Some(worker))
+    }
+
+    async fn instantiate(&self) -> Result<Worker, CallError> {
+        let guest = Guest::new(&self.ready, &self.term, &self.budget, self.metrics.clone());
+        let host: Arc<Guest> = Arc::clone(&guest);
+        let instance = self.ready.loaded.instantiate(host, self.ready.budgets.instance.clone(), self.die.clone()).await;
+        instance.map(|instance| Worker { instance, guest }).map_err(|error| match error {
+            InstantiateError::Killed => CallError::Killed,
+            // The house is full of other plugins' instances: no fault of this one.
+            InstantiateError::TooMany { .. } => CallError::Guest(Error::limited(describe(&error))),
+            error => CallError::Trap { message: format!("instantiating: {}", describe(&error)), backtrace: Vec::new() },
+        })
     }
 }
 

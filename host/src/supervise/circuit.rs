@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-/// So many traps in a row open the circuit: one bad object alone backs off by its own key before.
-const TRAPS_MAX: u32 = 5;
 /// How long it stays open the first time; twice as long each time after, up to the maximum.
 const OPEN_MIN: Duration = Duration::from_secs(10);
 const OPEN_MAX: Duration = Duration::from_secs(300);
@@ -17,12 +15,19 @@ pub(crate) struct Circuit {
 }
 
 impl Circuit {
+    /// So many traps in a row open the circuit: one bad object alone backs off by its own key before.
+    pub(crate) const TRAPS_MAX: u32 = 5;
+
     /// A call ended in a trap, a timeout or out of memory. True when this opened the circuit.
     #[must_use]
     pub(crate) fn trapped(&mut self, now: Instant) -> bool {
+        if self.open_until.is_some_and(|until| now < until) {
+            // A call that was under way when it opened: it says nothing new.
+            return false;
+        }
         self.traps_in_a_row += 1;
         // After an opening one call is tried: its trap opens the circuit again at once.
-        let limit = if self.openings_in_a_row > 0 { 1 } else { TRAPS_MAX };
+        let limit = if self.openings_in_a_row > 0 { 1 } else { Self::TRAPS_MAX };
         if self.traps_in_a_row < limit {
             return false;
         }
@@ -56,11 +61,6 @@ impl Circuit {
     pub(crate) fn closes_at(&self) -> Option<Instant> {
         self.open_until
     }
-
-    /// How many traps it takes to open.
-    pub(crate) const fn traps_max() -> u32 {
-        TRAPS_MAX
-    }
 }
 
 #[cfg(test)]
@@ -71,7 +71,7 @@ mod tests {
     fn traps_in_a_row_open_the_circuit_and_one_try_closes_it() {
         let mut circuit = Circuit::default();
         let start = Instant::now();
-        for _ in 1..TRAPS_MAX {
+        for _ in 1..Circuit::TRAPS_MAX {
             assert!(!circuit.trapped(start));
         }
         assert_eq!(circuit.calls_max(start), usize::MAX);
@@ -83,10 +83,20 @@ mod tests {
     }
 
     #[test]
+    fn calls_that_were_under_way_do_not_open_it_for_longer() {
+        let mut circuit = Circuit::default();
+        let start = Instant::now();
+        for _ in 0..Circuit::TRAPS_MAX + 3 {
+            let _ = circuit.trapped(start);
+        }
+        assert_eq!(circuit.closes_at(), Some(start + OPEN_MIN));
+    }
+
+    #[test]
     fn a_failed_try_opens_it_for_twice_as_long() {
         let mut circuit = Circuit::default();
         let start = Instant::now();
-        for _ in 0..TRAPS_MAX {
+        for _ in 0..Circuit::TRAPS_MAX {
             let _ = circuit.trapped(start);
         }
         let tried = start + OPEN_MIN;
@@ -98,7 +108,7 @@ mod tests {
     fn a_good_call_in_between_forgives_the_traps_before() {
         let mut circuit = Circuit::default();
         let start = Instant::now();
-        for _ in 0..3 * TRAPS_MAX {
+        for _ in 0..3 * Circuit::TRAPS_MAX {
             assert!(!circuit.trapped(start));
             assert!(!circuit.returned());
         }

@@ -13,15 +13,23 @@ pub(crate) fn namespace(object: &ObjectRef) -> &str {
     object.namespace.as_deref().filter(|namespace| !namespace.is_empty()).unwrap_or(NAMESPACE_OF_CLUSTER_SCOPED)
 }
 
+/// What an Event is about.
+pub(crate) struct About<'a> {
+    pub(crate) object: &'a ObjectRef,
+    /// By which `kubectl describe` finds the Event.
+    pub(crate) uid: Option<String>,
+}
+
 /// An Event that `component` records at `now`. `number` tells it from others on the same object.
 pub(crate) fn event(
-    object: &ObjectRef,
+    about: &About<'_>,
     event_type: EventType,
     (reason, message): (&str, &str),
     component: &str,
     now: jiff::Timestamp,
     number: u64,
 ) -> Value {
+    let object = about.object;
     let time = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     json!({
         "apiVersion": "v1",
@@ -32,6 +40,7 @@ pub(crate) fn event(
             "kind": object.kind.kind,
             "namespace": object.namespace,
             "name": object.name,
+            "uid": about.uid,
         },
         "type": match event_type { EventType::Normal => "Normal", EventType::Warning => "Warning" },
         "reason": reason,

@@ -10,9 +10,8 @@ use serde_json::Value;
 use tenure_capability::{Decision, Request as Access, Verb};
 use tenure_cluster::{GetQuery, PatchKind, ResourceKey, WatchKey, WatchState, Write};
 use tenure_console::{HostFunction, PluginMetrics};
-use tenure_reconcile::Cause as QueueCause;
 use tenure_sandbox::{
-    Cause, DeleteOptions, Error, EventType, GetOptions, Host, Kind, Level, ListOptions, ObjectRef, Page, PatchType,
+    DeleteOptions, Error, EventType, GetOptions, Host, Kind, Level, ListOptions, ObjectRef, Page, PatchType,
     WriteOptions,
 };
 
@@ -40,6 +39,12 @@ pub(crate) struct Guest {
     metrics: PluginMetrics,
 }
 
+/// What a kind was resolved to, and whether a request was paid for it.
+struct Resolved {
+    resource: ResourceKey,
+    paid: bool,
+}
+
 /// A write before it is built: what all of them have in common.
 struct Intent<'a> {
     verb: Verb,
@@ -50,9 +55,20 @@ struct Intent<'a> {
 }
 
 impl Guest {
-    pub(crate) fn new(ready: Arc<Ready>, term: Arc<TermContext>, budget: Arc<Budget>) -> Arc<Self> {
-        let metrics = term.house.board.enter(&ready.identity, &ready.key);
-        Arc::new(Self { ready, term, budget, writes_made: Mutex::default(), events_made: AtomicU64::new(0), metrics })
+    pub(crate) fn new(
+        ready: &Arc<Ready>,
+        term: &Arc<TermContext>,
+        budget: &Arc<Budget>,
+        metrics: PluginMetrics,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            ready: Arc::clone(ready),
+            term: Arc::clone(term),
+            budget: Arc::clone(budget),
+            writes_made: Mutex::default(),
+            events_made: AtomicU64::new(0),
+            metrics,
+        })
     }
 
     /// What the last call wrote to the plugin's own watches.
@@ -65,9 +81,15 @@ impl Guest {
         result
     }
 
-    async fn resolve(&self, kind: &Kind) -> Result<ResourceKey, Error> {
+    /// The resource behind a kind. What the plugin watches is known; for anything else discovery may have to ask the API
+    /// server, so that is paid for.
+    async fn resolve(&self, kind: &Kind) -> Result<Resolved, Error> {
+        if let Some(watch) = self.ready.watches.iter().find(|watch| watch.kind == *kind) {
+            return Ok(Resolved { resource: watch.resource.clone(), paid: false });
+        }
+        self.admit(false)?;
         let resource = self.term.house.cluster.resolve(&kind.api_version, &kind.kind).await;
-        resource.map(|resource| resource.key).map_err(answer::unresolved)
+        resource.map(|resource| Resolved { resource: resource.key, paid: true }).map_err(answer::unresolved)
     }
 
     fn allow(&self, access: &Access<'_>) -> Result<(), Error> {
@@ -77,9 +99,15 @@ impl Guest {
         }
     }
 
-    /// Budget, then authority.
-    fn admit(&self) -> Result<(), Error> {
-        self.budget.take()?;
+    /// Budget, unless it is paid for already, then authority.
+    fn admit(&self, paid: bool) -> Result<(), Error> {
+        if !paid {
+            self.budget.take()?;
+        }
+        self.still_leading()
+    }
+
+    fn still_leading(&self) -> Result<(), Error> {
         if self.term.is_over() { Err(Error::cancelled()) } else { Ok(()) }
     }
 
@@ -91,7 +119,7 @@ impl Guest {
     }
 
     async fn read_one(&self, object: &ObjectRef, options: &GetOptions) -> Result<String, Error> {
-        let resource = self.resolve(&object.kind).await?;
+        let Resolved { resource, paid } = self.resolve(&object.kind).await?;
         let namespace = answer::namespace_of(&resource, object)?;
         self.allow(&Access {
             verb: Verb::Get,
@@ -102,21 +130,22 @@ impl Guest {
             name: Some(&object.name),
             labels_written: &[],
         })?;
-        self.admit()?;
         let cached =
             if options.live || options.subresource.is_some() { None } else { self.cached(&resource, namespace) };
         if let Some(key) = cached {
+            self.still_leading()?;
             let found = self.term.house.cluster.hub().get(key, namespace, &object.name);
             let found = found.ok_or_else(|| answer::not_found(&resource, &object.name))?;
             return Ok(if options.metadata_only { page::metadata_of(found.json()) } else { found.json().to_owned() });
         }
+        self.admit(paid)?;
         let query = GetQuery { subresource: options.subresource.clone(), metadata_only: options.metadata_only };
         let read = self.term.house.cluster.get_live(&resource, namespace, &object.name, &query).await;
         read.map(|object| object.json().to_owned()).map_err(answer::api_failed)
     }
 
     async fn read_many(&self, kind: &Kind, options: &ListOptions) -> Result<Page, Error> {
-        let resource = self.resolve(kind).await?;
+        let Resolved { resource, paid } = self.resolve(kind).await?;
         let namespace = options.namespace.as_deref().filter(|namespace| !namespace.is_empty());
         let access = Access {
             verb: Verb::List,
@@ -128,14 +157,14 @@ impl Guest {
             labels_written: &[],
         };
         self.allow(&access)?;
-        self.admit()?;
         let granted = self.ready.capability.filter(&access);
-        let cached =
-            if options.live || options.field_selector.is_some() { None } else { self.cached(&resource, namespace) };
-        match cached {
-            Some(key) => page::from_cache(self.term.house.cluster.hub(), key, options, &granted),
-            None => page::from_api(&self.term.house.cluster, &resource, options, &granted).await,
+        let from_cache = !options.live && options.field_selector.is_none();
+        if let Some(key) = self.cached(&resource, namespace).filter(|_| from_cache) {
+            self.still_leading()?;
+            return page::from_cache(self.term.house.cluster.hub(), key, namespace, options, &granted);
         }
+        self.admit(paid)?;
+        page::from_api(&self.term.house.cluster, &resource, namespace, options, &granted).await
     }
 
     /// Everything between a guest's wish to write and the gate. `build` gets what the wish was resolved to.
@@ -144,7 +173,7 @@ impl Guest {
         intent: Intent<'_>,
         build: impl FnOnce(ResourceKey, Option<&str>) -> Write,
     ) -> Result<String, Error> {
-        let resource = self.resolve(&intent.object.kind).await?;
+        let Resolved { resource, paid } = self.resolve(&intent.object.kind).await?;
         let namespace = answer::namespace_of(&resource, intent.object)?;
         let generated = intent.verb == Verb::Create && intent.object.name.ends_with('-');
         self.allow(&Access {
@@ -156,8 +185,8 @@ impl Guest {
             name: (!generated).then_some(intent.object.name.as_str()),
             labels_written: &intent.labels,
         })?;
-        self.admit()?;
-        let dry_run = intent.options.dry_run || self.ready.dry_run;
+        self.admit(paid)?;
+        let dry_run = self.is_dry_run(intent.options.dry_run);
         let mut write = build(resource.clone(), namespace);
         if intent.verb != Verb::Delete {
             write = write.with_field_manager(&self.ready.field_manager);
@@ -175,7 +204,6 @@ impl Guest {
         if let (false, Some(version), Some(watch)) =
             (dry_run, written.version, self.ready.key_for(&resource, namespace))
         {
-            // A status subresource is stored with the object, scale of another kind is not this watch's: its version is.
             let made = WriteMade { watch: watch.clone(), version };
             self.writes_made.lock().unwrap_or_else(PoisonError::into_inner).push(made);
         }
@@ -185,22 +213,25 @@ impl Guest {
         answer::text(&written.bytes)
     }
 
-    /// An apply creates what is not there, so it takes the right to create too, unless the cache shows the object.
-    async fn allow_creating(
+    fn is_dry_run(&self, asked: bool) -> bool {
+        asked || self.ready.dry_run
+    }
+
+    /// The body of an apply or replace. Both can create what is not there; a plugin that may not create gets the uid of the
+    /// object it means written into it, which the API server then insists on.
+    async fn bound_body(
         &self,
         object: &ObjectRef,
         options: &WriteOptions,
+        mut body: Value,
         labels: &[(String, String)],
-    ) -> Result<(), Error> {
-        let resource = self.resolve(&object.kind).await?;
-        let namespace = answer::namespace_of(&resource, object)?;
-        let cached = self.cached(&resource, namespace);
-        let exists =
-            cached.is_some_and(|key| self.term.house.cluster.hub().get(key, namespace, &object.name).is_some());
-        if exists || options.subresource.is_some() {
-            return Ok(());
+    ) -> Result<Value, Error> {
+        if options.subresource.is_some() || body.pointer("/metadata/uid").is_some_and(Value::is_string) {
+            return Ok(body);
         }
-        self.allow(&Access {
+        let Resolved { resource, .. } = self.resolve(&object.kind).await?;
+        let namespace = answer::namespace_of(&resource, object)?;
+        let creating = self.allow(&Access {
             verb: Verb::Create,
             group: &resource.group,
             resource: &resource.plural,
@@ -208,7 +239,26 @@ impl Guest {
             namespace,
             name: Some(&object.name),
             labels_written: labels,
-        })
+        });
+        let Err(denied) = creating else { return Ok(body) };
+        let cached = self.cached(&resource, namespace);
+        let existing = cached.and_then(|key| self.term.house.cluster.hub().get(key, namespace, &object.name));
+        let existing = existing.ok_or(denied)?;
+        answer::set_uid(&mut body, &existing.uid)?;
+        Ok(body)
+    }
+
+    /// The uid of an object an Event is about: `kubectl describe` looks Events up by it. Absent where it cannot be had.
+    async fn uid_of(&self, object: &ObjectRef) -> Option<String> {
+        let Resolved { resource, paid } = self.resolve(&object.kind).await.ok()?;
+        let namespace = answer::namespace_of(&resource, object).ok()?;
+        if let Some(key) = self.cached(&resource, namespace) {
+            return Some(self.term.house.cluster.hub().get(key, namespace, &object.name)?.uid.to_string());
+        }
+        self.admit(paid).ok()?;
+        let query = GetQuery { subresource: None, metadata_only: true };
+        let read = self.term.house.cluster.get_live(&resource, namespace, &object.name, &query).await;
+        read.ok().map(|object| object.uid.to_string())
     }
 
     async fn record(
@@ -222,7 +272,8 @@ impl Guest {
         let now = jiff::Timestamp::now();
         // Unlike that of any other Event on this object: nanoseconds, and a count within them.
         let number = u64::try_from(now.as_nanosecond()).unwrap_or_default().wrapping_add(number);
-        let event = event::event(object, event_type, (reason, message), &self.ready.field_manager, now, number);
+        let about = event::About { object, uid: self.uid_of(object).await };
+        let event = event::event(&about, event_type, (reason, message), &self.ready.field_manager, now, number);
         let reference = ObjectRef {
             kind: Kind { api_version: "v1".into(), kind: "Event".into() },
             namespace: Some(event::namespace(object).to_owned()),
@@ -263,7 +314,9 @@ impl Host for Guest {
 
     async fn replace(&self, object: ObjectRef, body: String, options: WriteOptions) -> Result<String, Error> {
         let result = async {
-            let labels = answer::labels_of(&answer::body_of(&object, &body)?);
+            let value = answer::body_of(&object, options.subresource.as_deref(), &body)?;
+            let labels = answer::labels_of(&value);
+            let body = self.bound_body(&object, &options, value, &labels).await?.to_string();
             let intent = Intent { verb: Verb::Update, object: &object, options: &options, labels };
             self.write(intent, |resource, namespace| Write::replace(resource, namespace, &object.name, body.into()))
                 .await
@@ -279,10 +332,18 @@ impl Host for Guest {
         options: WriteOptions,
     ) -> Result<String, Error> {
         let result = async {
-            let (kind, labels) = match patch_type {
-                PatchType::Json => (PatchKind::Json, answer::labels_of_json_patch(&answer::json(&body)?)?),
-                PatchType::Merge => (PatchKind::Merge, answer::labels_of(&answer::body_of(&object, &body)?)),
+            // What is sent is what was judged: a key that stands twice in the guest's text stands once in this.
+            let (kind, value) = match patch_type {
+                PatchType::Json => (PatchKind::Json, answer::json(&body)?),
+                PatchType::Merge => {
+                    (PatchKind::Merge, answer::body_of(&object, options.subresource.as_deref(), &body)?)
+                }
             };
+            let labels = match patch_type {
+                PatchType::Json => answer::labels_of_json_patch(&value)?,
+                PatchType::Merge => answer::labels_of(&value),
+            };
+            let body = value.to_string();
             let intent = Intent { verb: Verb::Patch, object: &object, options: &options, labels };
             let build =
                 |resource, namespace: Option<&str>| Write::patch(resource, namespace, &object.name, kind, body.into());
@@ -299,8 +360,9 @@ impl Host for Guest {
         options: WriteOptions,
     ) -> Result<String, Error> {
         let result = async {
-            let labels = answer::labels_of(&answer::body_of(&object, &body)?);
-            self.allow_creating(&object, &options, &labels).await?;
+            let value = answer::body_of(&object, options.subresource.as_deref(), &body)?;
+            let labels = answer::labels_of(&value);
+            let body = self.bound_body(&object, &options, value, &labels).await?.to_string();
             let intent = Intent { verb: Verb::Patch, object: &object, options: &options, labels };
             let build =
                 |resource, namespace: Option<&str>| Write::apply(resource, namespace, &object.name, body.into(), force);
@@ -313,7 +375,7 @@ impl Host for Guest {
         let result = async {
             let write_options = WriteOptions { dry_run: options.dry_run, ..WriteOptions::default() };
             let intent = Intent { verb: Verb::Delete, object: &object, options: &write_options, labels: Vec::new() };
-            let body = answer::delete_options(&options).to_string().into();
+            let body = answer::delete_options(&options, self.is_dry_run(options.dry_run)).to_string().into();
             let build = |resource, namespace: Option<&str>| Write::delete(resource, namespace, &object.name, body);
             self.write(intent, build).await
         };
@@ -360,16 +422,5 @@ impl Host for Guest {
             Level::Warn => tracing::warn!(target: "plugin", plugin, fields, "{message}"),
             Level::Error => tracing::error!(target: "plugin", plugin, fields, "{message}"),
         }
-    }
-}
-
-/// A queue's cause in the words of the contract.
-pub(crate) fn cause(of: QueueCause) -> Cause {
-    match of {
-        QueueCause::Changed => Cause::Changed,
-        QueueCause::Deleted => Cause::Deleted,
-        QueueCause::Scheduled => Cause::Scheduled,
-        QueueCause::Retried(failures) => Cause::Retried(failures),
-        QueueCause::TermStarted => Cause::TermStarted,
     }
 }

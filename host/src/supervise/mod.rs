@@ -2,18 +2,22 @@
 //! a task. A term is told to be drained only when all its Stores are dropped and its writes are settled.
 
 mod answer;
+mod barrier;
 mod budget;
 mod call;
 mod circuit;
 mod event;
 mod guest;
 mod key;
+mod own_writes;
 mod page;
 mod plan;
+mod prepared;
 mod runner;
 mod schedules;
 mod term;
 mod watched;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +25,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tenure_cluster::{TermWriter, WriterSettings};
-use tenure_election::{LiveTerm, Standing};
+use tenure_election::{LiveTerm, Standing, Term};
 use tenure_lease::{ElectionHandle, Leadership};
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
@@ -59,11 +63,20 @@ impl Supervisor {
     /// Serves term after term. Returns only when the election has ended.
     pub(crate) async fn run(mut self) -> anyhow::Result<()> {
         loop {
-            let live = self.leadership.borrow_and_update().live.clone();
-            match live {
-                Some(live) => self.lead(live).await?,
-                None if self.leadership.changed().await.is_err() => return Ok(()),
-                None => {}
+            let (live, unconfirmed) = {
+                let now = self.leadership.borrow_and_update();
+                (now.live.clone(), now.unconfirmed)
+            };
+            if let Some(live) = live {
+                self.lead(live).await?;
+                continue;
+            }
+            // A term that began and ended between two looks: nothing was started in it.
+            if let Some(term) = unconfirmed {
+                self.election.drained(term, false);
+            }
+            if self.leadership.changed().await.is_err() {
+                return Ok(());
             }
         }
     }
@@ -86,18 +99,18 @@ impl Supervisor {
             kill: CancellationToken::new(),
         });
         self.run_plugins(&context).await?;
-        // Every Store is dropped. What was admitted is still to be answered, unless its connections are gone anyway.
+        // Every Store is dropped. What was admitted is still to be answered, until its connections are gone anyway.
         live.shut_admission();
-        let limit = if self.is_closed(&live) { SEVERED_SETTLE_LIMIT } else { self.house.write_timeout };
-        let settled = writer.settle(limit).await;
+        let settled = tokio::select! {
+            settled = writer.settle(self.house.write_timeout) => settled,
+            () = over(self.leadership.clone(), term) => {
+                writer.settle(SEVERED_SETTLE_LIMIT.min(self.house.margin / 8)).await
+            }
+        };
         tracing::debug!(%term, unanswered = settled.unanswered, "term drained");
         self.house.writers.forget(term);
         self.election.drained(term, settled.unanswered);
-        while self.leadership.borrow_and_update().live.as_ref().is_some_and(|now| now.term() == term) {
-            if self.leadership.changed().await.is_err() {
-                break;
-            }
-        }
+        over(self.leadership.clone(), term).await;
         Ok(())
     }
 
@@ -125,9 +138,10 @@ impl Supervisor {
                 }
                 changed = self.wanted.changed() => changed.context("the catalog has ended")?,
                 Some(ended) = tasks.join_next_with_id() => {
-                    let id = ended.as_ref().map_or_else(tokio::task::JoinError::id, |(id, ())| *id);
+                    let id = ended.as_ref().map_or_else(tokio::task::JoinError::id, |(id, _)| *id);
                     started.retain(|_, one| one.task != id);
-                    ended.context("a plugin's task panicked")?;
+                    let (_, worked) = ended.context("a plugin's task panicked")?;
+                    worked?;
                 }
             }
         }
@@ -138,14 +152,16 @@ impl Supervisor {
         step: Step,
         context: &Arc<TermContext>,
         wanted: &Wanted,
-        tasks: &mut JoinSet<()>,
+        tasks: &mut JoinSet<anyhow::Result<()>>,
         started: &mut BTreeMap<String, Started>,
     ) {
         match step {
             Step::Start(identity, generation) => {
                 let Some(ready) = wanted.get(&identity) else { return };
+                // Gone from the board: gone from what is wanted, too, in a moment.
+                let Some(metrics) = self.house.board.metrics(&identity) else { return };
                 let stop = CancellationToken::new();
-                let runner = Runner::new(Arc::clone(ready), Arc::clone(context), stop.clone());
+                let runner = Runner::new(Arc::clone(ready), Arc::clone(context), stop.clone(), metrics);
                 let task = tasks.spawn(runner.run()).id();
                 started.insert(identity, Started { running: Running { generation, told: Told::Work }, stop, task });
             }
@@ -171,20 +187,25 @@ impl Supervisor {
             let is_current = leadership.live.as_ref().is_some_and(|live| live.term() == context.live.term());
             (leadership.kill, is_current)
         };
-        let standing = context.live.standing(self.house.clock.now());
-        if kill || !is_current || standing == Standing::Closed || context.kill.is_cancelled() {
+        let closed = context.live.standing(self.house.clock.now()) == Standing::Closed;
+        if kill || !is_current || closed || context.kill.is_cancelled() {
             context.soft.cancel();
             context.kill.cancel();
             return Stage::Killed;
         }
-        if standing == Standing::Soft {
+        // Soft is the elector's word, not this clock's: a renewal may be on its way here.
+        if context.live.is_cancelled() {
             context.soft.cancel();
             return Stage::Draining;
         }
         Stage::Open
     }
+}
 
-    fn is_closed(&self, live: &LiveTerm) -> bool {
-        live.standing(self.house.clock.now()) == Standing::Closed
+/// Waits until a term's gate has closed.
+async fn over(mut leadership: watch::Receiver<Leadership>, term: Term) {
+    let ended = leadership.wait_for(|now| now.live.as_ref().is_none_or(|live| live.term() != term)).await;
+    if ended.is_err() {
+        tracing::debug!(%term, "the election is gone, and the term with it");
     }
 }

@@ -19,6 +19,7 @@ const CACHE_TOKEN: &str = "cache:";
 pub(super) fn from_cache(
     hub: &Hub,
     key: &WatchKey,
+    namespace: Option<&str>,
     options: &ListOptions,
     granted: &NamespaceFilter,
 ) -> Result<Page, Error> {
@@ -29,7 +30,7 @@ pub(super) fn from_cache(
         Some(token) => Some(token.strip_prefix(CACHE_TOKEN).ok_or_else(expired)?),
     };
     let resource_version = hub.seen_version(key).to_string();
-    let all = hub.list(key, options.namespace.as_deref(), &labels, &FieldSelector::default());
+    let all = hub.list(key, namespace, &labels, &FieldSelector::default());
     let mut rest = all
         .into_iter()
         .filter(|object| granted.admits_object(object.namespace.as_deref(), &object.name))
@@ -46,6 +47,7 @@ pub(super) fn from_cache(
 pub(super) async fn from_api(
     cluster: &Cluster,
     resource: &ResourceKey,
+    namespace: Option<&str>,
     options: &ListOptions,
     granted: &NamespaceFilter,
 ) -> Result<Page, Error> {
@@ -53,7 +55,7 @@ pub(super) async fn from_api(
         return Err(expired());
     }
     let query = ListQuery {
-        namespace: options.namespace.clone(),
+        namespace: namespace.map(str::to_owned),
         label_selector: options.label_selector.clone(),
         field_selector: options.field_selector.clone(),
         limit: u32::try_from(items_max(options)).ok(),

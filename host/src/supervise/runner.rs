@@ -1,34 +1,37 @@
 //! One plugin in one term: from the cache's changes to calls of its instances. Owns the plugin's queue and its instances;
 //! all of them are gone when [`Runner::run`] returns.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::stream::{BoxStream, SelectAll, StreamExt as _};
-use tenure_cluster::{Change, FieldSelector, GetQuery, Selector, WatchKey};
+use anyhow::bail;
+use futures::stream::{self, BoxStream, SelectAll, StreamExt as _};
+use tenure_cluster::{Change, FieldSelector, Object, Selector, WatchKey};
 use tenure_console::{PluginMetrics, PluginState, ReconcileResult};
 use tenure_reconcile::{Cause, Done, Queue, QueueSettings, Ready as ReadyKey};
-use tenure_sandbox::{CallError, KillSwitch, ObjectRef, Outcome, Request};
+use tenure_sandbox::{CallError, KillSwitch, Outcome};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::answer::describe;
+use super::barrier;
 use super::budget::Budget;
-use super::call::{Call, Called, Worker, retry_after};
+use super::call::{Call, Called, retry_after};
 use super::circuit::Circuit;
-use super::guest::WriteMade;
+use super::describe;
 use super::key::Key;
+use super::own_writes::OwnWrites;
+use super::prepared::Prepared;
 use super::schedules::Schedules;
 use super::term::TermContext;
 use super::watched::Watched;
+use super::workers::Workers;
 use crate::catalog::Ready;
 
-/// How long the barrier may take before it is tried again; a watch that is forbidden never gets through it.
-const BARRIER_LIMIT: Duration = Duration::from_secs(10);
-/// How long a plugin waits after a barrier that did not get through.
-const BARRIER_RETRY: Duration = Duration::from_secs(1);
 /// How often gauges and the row in status are brought up to date.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
+/// A plugin that asks to be called again sooner is called again this soon: a loop through the host is a loop too.
+const AGAIN_MIN: Duration = Duration::from_millis(50);
 
 /// One plugin at work.
 pub(crate) struct Runner {
@@ -41,35 +44,46 @@ pub(crate) struct Runner {
     queue: Queue<Key>,
     schedules: Schedules,
     circuit: Circuit,
+    /// Why the circuit is open, while it is.
+    circuit_message: Option<String>,
     watched: Watched,
     /// Watches that have been filled in this term.
     filled: Vec<WatchKey>,
-    idle: Vec<Worker>,
+    /// Watches that do not follow the server now, and why.
+    failing: BTreeMap<WatchKey, String>,
+    workers: Workers,
     calls: JoinSet<Called>,
-    /// Waits for the cache to see what a call wrote.
-    own_writes: JoinSet<Option<Key>>,
+    own_writes: OwnWrites,
     metrics: PluginMetrics,
     adds_counted: u64,
     retries_counted: u64,
 }
 
-type Changes = SelectAll<BoxStream<'static, (WatchKey, Change)>>;
+/// The end of a watch's task comes as `None`: a fault of this program.
+type Changes = SelectAll<BoxStream<'static, (WatchKey, Option<Change>)>>;
 
 impl Runner {
-    pub(crate) fn new(ready: Arc<Ready>, term: Arc<TermContext>, stop: CancellationToken) -> Self {
+    pub(crate) fn new(
+        ready: Arc<Ready>,
+        term: Arc<TermContext>,
+        stop: CancellationToken,
+        metrics: PluginMetrics,
+    ) -> Self {
         let settings = QueueSettings { concurrency: ready.budgets.concurrency_max, ..QueueSettings::default() };
         Self {
-            metrics: term.house.board.enter(&ready.identity, &ready.key),
             budget: Arc::new(Budget::new(ready.budgets.requests_per_second)),
             queue: Queue::new(&settings, term.live.term().get()),
             schedules: Schedules::new(&ready.schedules),
             circuit: Circuit::default(),
+            circuit_message: None,
             watched: Watched::default(),
             filled: Vec::new(),
-            idle: Vec::new(),
+            failing: BTreeMap::new(),
+            workers: Workers::default(),
             calls: JoinSet::new(),
-            own_writes: JoinSet::new(),
+            own_writes: OwnWrites::new(term.house.own_writes_wait_max),
             die: KillSwitch::new(),
+            metrics,
             adds_counted: 0,
             retries_counted: 0,
             ready,
@@ -79,25 +93,32 @@ impl Runner {
     }
 
     /// Works until told to stop or to die; then no instance of it is left.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(mut self) -> anyhow::Result<()> {
         let (kill, stop) = (self.term.kill.clone(), self.stop.clone());
         let changes = tokio::select! {
             changes = self.open() => Some(changes),
             () = stop.cancelled() => None,
             () = kill.cancelled() => None,
         };
-        if let Some(changes) = changes {
-            self.set_state(PluginState::Running, None);
-            self.work(changes).await;
-        }
+        let worked = match changes {
+            Some(changes) => {
+                self.show_state();
+                self.work(changes).await
+            }
+            None => Ok(()),
+        };
         if kill.is_cancelled() {
             self.die.kill();
             self.term.house.sandbox.kill_epoch();
         }
         // Dropping a call drops its Store; a guest that computes is reached at its next epoch.
         self.calls.shutdown().await;
-        self.idle.clear();
+        self.workers = Workers::default();
+        self.queue.clear();
+        self.show();
+        self.metrics.set_running(Duration::ZERO, Duration::ZERO);
         self.term.house.board.set_stopped(&self.ready.identity);
+        worked
     }
 
     /// Subscribes, and waits at the barrier: no key is handed out before it is passed.
@@ -107,36 +128,24 @@ impl Runner {
         for key in &keys {
             let key = key.clone();
             let subscription = self.term.house.cluster.hub().subscribe(key.clone());
-            let stream = futures::stream::unfold(subscription, |mut subscription| async move {
-                subscription.next().await.map(|change| (change, subscription))
+            let stream = stream::unfold(subscription, |mut subscription| async move {
+                subscription.next().await.map(|change| (Some(change), subscription))
             });
+            let stream = stream.chain(stream::once(async { None }));
             changes.push(stream.map(move |change| (key.clone(), change)).boxed());
         }
-        while !keys.is_empty() {
-            let report = self.term.barrier(&keys, BARRIER_LIMIT).await;
-            if report.is_ready() {
-                tracing::debug!(plugin = self.ready.identity, ?report, "barrier passed");
-                break;
-            }
-            tracing::warn!(
-                plugin = self.ready.identity,
-                ?report,
-                "the cache is not complete yet; no key is handed out"
-            );
-            self.set_state(PluginState::Ready, Some(format!("waiting for a complete cache: {report:?}")));
-            tokio::time::sleep(BARRIER_RETRY).await;
-        }
+        barrier::pass(&self.ready, &self.term, keys).await;
         changes
     }
 
-    async fn work(&mut self, mut changes: Changes) {
+    async fn work(&mut self, mut changes: Changes) -> anyhow::Result<()> {
         let (kill, stop) = (self.term.kill.clone(), self.stop.clone());
         let mut show = tokio::time::interval(SHOW_EVERY);
         show.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let stopping = stop.is_cancelled();
             if stopping && self.calls.is_empty() {
-                return;
+                return Ok(());
             }
             if !stopping {
                 self.hand_out();
@@ -144,18 +153,14 @@ impl Runner {
             let wake = self.wake_at();
             tokio::select! {
                 biased;
-                () = kill.cancelled() => return,
+                () = kill.cancelled() => return Ok(()),
                 () = stop.cancelled(), if !stopping => {}
-                Some(called) = self.calls.join_next(), if !self.calls.is_empty() => match called {
-                    Ok(called) => self.called(called),
-                    Err(error) => tracing::error!(plugin = self.ready.identity, %error, "a call's task failed"),
+                Some(called) = self.calls.join_next(), if !self.calls.is_empty() => self.called(called?),
+                Some(key) = self.own_writes.seen() => self.queue.release(&key),
+                Some((key, change)) = changes.next(), if !stopping => match change {
+                    Some(change) => self.changed(key, change),
+                    None => bail!("the watch of {key} ended though nobody asked for it"),
                 },
-                Some(seen) = self.own_writes.join_next(), if !self.own_writes.is_empty() => {
-                    if let Ok(Some(key)) = seen {
-                        self.queue.release(&key);
-                    }
-                }
-                Some((key, change)) = changes.next(), if !stopping => self.changed(key, change),
                 () = tokio::time::sleep_until(wake.into()), if !stopping => self.schedules.queue_due(&mut self.queue),
                 _ = show.tick() => self.show(),
             }
@@ -164,8 +169,10 @@ impl Runner {
 
     fn wake_at(&self) -> Instant {
         let now = Instant::now();
-        let times = [self.queue.poll_timeout(), self.schedules.next(now), self.circuit.closes_at()];
-        times.into_iter().flatten().filter(|at| *at > now).fold(now + SHOW_EVERY, Instant::min)
+        let may_call = self.circuit.calls_max(now) > 0;
+        let queue = self.queue.poll_timeout().filter(|_| may_call);
+        let circuit = self.circuit.closes_at().filter(|_| !may_call);
+        [queue, circuit, self.schedules.next(now)].into_iter().flatten().fold(now + SHOW_EVERY, Instant::min)
     }
 
     fn changed(&mut self, key: WatchKey, change: Change) {
@@ -176,27 +183,33 @@ impl Runner {
                 Vec::from_iter(self.watched.applied(kind, &object, self.ready.selects(&key.resource, &object)))
             }
             Change::Deleted(object) => Vec::from_iter(self.watched.deleted(kind, &object)),
-            Change::Resynced => {
-                let hub = self.term.house.cluster.hub();
-                let mut present = hub.list(&key, None, &Selector::default(), &FieldSelector::default());
-                present.retain(|object| self.ready.selects(&key.resource, object));
-                let news = self.watched.resynced(kind, key.namespace.as_deref(), &present);
-                let first = !self.filled.contains(&key);
-                if first {
-                    self.filled.push(key);
-                }
-                let cause = |cause| if first && cause == Cause::Changed { Cause::TermStarted } else { cause };
-                news.into_iter().map(|(key, why)| (key, cause(why))).collect()
-            }
+            Change::Resynced => self.resynced(kind, key),
             Change::Failing { code, message } => {
                 tracing::warn!(plugin = self.ready.identity, watch = %key, code, message, "a watch of this plugin fails");
-                self.set_state(PluginState::Running, Some(format!("the watch of {key} fails: {message}")));
+                self.failing.insert(key, message);
+                self.show_state();
                 Vec::new()
             }
         };
         for (key, cause) in news {
             self.queue.add(now, key, cause);
         }
+    }
+
+    fn resynced(&mut self, kind: usize, key: WatchKey) -> Vec<(Key, Cause)> {
+        if self.failing.remove(&key).is_some() {
+            self.show_state();
+        }
+        let hub = self.term.house.cluster.hub();
+        let mut present = hub.list(&key, None, &Selector::default(), &FieldSelector::default());
+        present.retain(|object| self.ready.selects(&key.resource, object));
+        let news = self.watched.resynced(kind, key.namespace.as_deref(), &present);
+        if self.filled.contains(&key) {
+            return news;
+        }
+        self.filled.push(key);
+        let first = |cause| if cause == Cause::Changed { Cause::TermStarted } else { cause };
+        news.into_iter().map(|(key, cause)| (key, first(cause))).collect()
     }
 
     fn hand_out(&mut self) {
@@ -212,78 +225,65 @@ impl Runner {
     }
 
     fn start(&mut self, ready: ReadyKey<Key>) {
-        let worker = self.idle.pop();
-        let prepared = self.request(&ready);
-        let (plugin, term, die) = (Arc::clone(&self.ready), Arc::clone(&self.term), self.die.clone());
-        let budget = Arc::clone(&self.budget);
-        self.calls.spawn(async move {
-            let request = prepared.read(&term).await;
-            Call { key: ready.key, request, ready: plugin, term, budget, die, worker }.make().await
-        });
-    }
-
-    /// What the guest will be told, but for the one thing that may have to be read live.
-    fn request(&self, ready: &ReadyKey<Key>) -> Prepared {
-        let Key::Object { kind, namespace, name } = &ready.key else {
-            return Prepared { request: schedule_request(&self.ready, ready), live: None };
+        let prepared = Prepared::new(&self.ready, &self.term, &self.watched, &ready);
+        let worker = self.workers.take(&ready.key);
+        let call = Call {
+            key: ready.key,
+            given: prepared.object().cloned(),
+            ready: Arc::clone(&self.ready),
+            term: Arc::clone(&self.term),
+            budget: Arc::clone(&self.budget),
+            metrics: self.metrics.clone(),
+            die: self.die.clone(),
         };
-        let watch = &self.ready.watches[*kind];
-        let object = ObjectRef {
-            kind: watch.kind.clone(),
-            namespace: namespace.as_deref().map(str::to_owned),
-            name: name.to_string(),
-        };
-        let cached = self
-            .ready
-            .key_for(&watch.resource, namespace.as_deref())
-            .filter(|_| self.watched.selects(&ready.key))
-            .and_then(|key| self.term.house.cluster.hub().get(key, namespace.as_deref(), name));
-        let cause = match &cached {
-            Some(object) if !object.deletion => super::guest::cause(ready.cause),
-            _ => tenure_sandbox::Cause::Deleted,
-        };
-        let body =
-            cached.as_ref().or_else(|| self.watched.last_known(&ready.key)).map(|object| object.json().to_owned());
-        // The cache did not show the plugin's own last write in time: what it has may be older than that.
-        let live = (ready.hold_expired && cached.is_some()).then(|| watch.resource.clone());
-        Prepared { request: Request { cause, object, body, extra: Vec::new() }, live }
+        self.calls.spawn(call.make(worker, prepared));
     }
 
     fn called(&mut self, called: Called) {
         let now = Instant::now();
-        if let Some(worker) = called.worker {
-            self.idle.push(worker);
-        }
-        let identity = self.ready.identity.as_str();
-        let key = called.key;
-        let (done, result) = match &called.result {
+        let Called { key, given, result, took, writes, worker } = called;
+        self.workers.bring_back(&key, worker, now);
+        let again = |after: Duration| after.max(AGAIN_MIN);
+        let (done, counted) = match &result {
             Ok(Outcome { requeue_after_ms: Some(after), .. }) => {
-                (Done::RequeueAfter(Duration::from_millis(*after)), ReconcileResult::RequeueAfter)
+                (Done::RequeueAfter(again(Duration::from_millis(*after))), ReconcileResult::RequeueAfter)
             }
             Ok(_) => (Done::Ok, ReconcileResult::Success),
-            Err(CallError::Guest(error)) => (Done::Retry { after: retry_after(error) }, ReconcileResult::Error),
+            Err(CallError::Guest(error)) => {
+                (Done::Retry { after: retry_after(error).map(again) }, ReconcileResult::Error)
+            }
             Err(_) => (Done::Retry { after: None }, ReconcileResult::Error),
         };
-        self.metrics.observe_reconcile(result, called.took);
-        match &called.result {
+        self.metrics.observe_reconcile(counted, took);
+        match &result {
             Ok(_) => {
-                self.watched.dealt_with(&key);
+                self.dealt_with(&key, given.as_ref());
                 self.returned(true, String::new());
             }
             Err(CallError::Guest(error)) => {
-                tracing::warn!(plugin = identity, %key, %error, "reconcile failed; it is tried again with backoff");
+                tracing::warn!(plugin = self.ready.identity, %key, %error, "reconcile failed; it is tried again with backoff");
                 self.returned(false, format!("{key}: {error}"));
             }
             Err(CallError::Killed) => {}
             Err(error) => self.trapped(now, &key, error),
         }
-        self.await_own_writes(now, &key, called.writes);
+        let hub = self.term.house.cluster.hub();
+        if let Some(until) = self.own_writes.wait_for(hub, &key, writes, now) {
+            self.queue.hold(key.clone(), until);
+        }
         self.queue.done(now, &key, done);
+    }
+
+    fn dealt_with(&mut self, key: &Key, given: Option<&Arc<Object>>) {
+        if let Some(given) = given {
+            self.watched.dealt_with(key, given);
+        }
     }
 
     fn returned(&mut self, ok: bool, message: String) {
         if self.circuit.returned() {
-            self.set_state(PluginState::Running, None);
+            self.circuit_message = None;
+            self.show_state();
         }
         self.term.house.board.set_result(&self.ready.identity, ok, message);
     }
@@ -300,89 +300,40 @@ impl Runner {
             let wait = self.circuit.closes_at().map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
             let message = format!(
                 "{} calls broke off, one after another; left alone for {} s, then tried once. The last: {message}",
-                Circuit::traps_max(),
+                Circuit::TRAPS_MAX,
                 wait.as_secs(),
             );
             tracing::error!(plugin = self.ready.identity, message, "circuit open");
-            self.set_state(PluginState::CircuitOpen, Some(message));
+            self.circuit_message = Some(message);
+            self.show_state();
         }
     }
 
-    /// Keeps a key back until the cache has seen what its last call wrote to what this plugin watches.
-    fn await_own_writes(&mut self, now: Instant, key: &Key, writes: Vec<WriteMade>) {
-        let hub = self.term.house.cluster.hub();
-        let unseen: Vec<_> =
-            writes.into_iter().filter(|write| hub.seen_version(&write.watch) < write.version).collect();
-        if unseen.is_empty() {
-            return;
-        }
-        let limit = self.term.house.own_writes_wait_max;
-        self.queue.hold(key.clone(), now + limit);
-        let (term, key) = (Arc::clone(&self.term), key.clone());
-        self.own_writes.spawn(async move {
-            for write in unseen {
-                if !term.house.cluster.hub().wait_seen(&write.watch, write.version, limit).await {
-                    return None;
-                }
-            }
-            Some(key)
-        });
-    }
-
-    fn set_state(&self, state: PluginState, message: Option<String>) {
+    fn show_state(&self) {
+        let watches = self.failing.iter().map(|(key, why)| format!("the watch of {key} fails: {why}"));
+        let (state, message) = match &self.circuit_message {
+            Some(message) => (PluginState::CircuitOpen, Some(message.clone())),
+            None => (PluginState::Running, watches.reduce(|all, one| format!("{all}; {one}"))),
+        };
         self.term.house.board.set_running(&self.ready.identity, state, message);
     }
 
     fn show(&mut self) {
         let now = Instant::now();
         let statistics = self.queue.statistics();
-        self.metrics.count_added(statistics.adds_total - self.adds_counted);
-        self.metrics.count_retried(statistics.retries_total - self.retries_counted);
         let retries = statistics.retries_total - self.retries_counted;
+        self.metrics.count_added(statistics.adds_total - self.adds_counted);
+        self.metrics.count_retried(retries);
         (self.adds_counted, self.retries_counted) = (statistics.adds_total, statistics.retries_total);
         self.metrics.set_depth(self.queue.depth());
         self.metrics.set_running(self.queue.unfinished_work(now), self.queue.longest_running(now));
         self.metrics.set_workers(self.calls.len(), self.ready.budgets.concurrency_max);
-        let memory_bytes = self.idle.iter().map(Worker::memory_bytes).sum();
-        let queue_depth = self.queue.depth() as u64;
+        self.workers.retire_idle(now);
+        let (memory_bytes, queue_depth) = (self.workers.memory_bytes(), self.queue.depth() as u64);
         self.term.house.board.update(&self.ready.identity, |status| {
             status.queue_depth = queue_depth;
             status.retries += retries;
             status.memory_bytes = memory_bytes;
         });
-    }
-}
-
-/// A request that may still need its object read from the API server.
-struct Prepared {
-    request: Request,
-    live: Option<tenure_cluster::ResourceKey>,
-}
-
-impl Prepared {
-    async fn read(mut self, term: &TermContext) -> Request {
-        if let Some(resource) = self.live {
-            let object = &self.request.object;
-            let (namespace, name) = (object.namespace.as_deref(), &object.name);
-            match term.house.cluster.get_live(&resource, namespace, name, &GetQuery::default()).await {
-                Ok(object) => self.request.body = Some(object.json().to_owned()),
-                Err(error) => tracing::warn!(%error, "live read failed; the call goes on with the cached object"),
-            }
-        }
-        self.request
-    }
-}
-
-fn schedule_request(plugin: &Ready, ready: &ReadyKey<Key>) -> Request {
-    let (namespace, name) = plugin.identity.split_once('/').unwrap_or(("", &plugin.identity));
-    Request {
-        cause: super::guest::cause(ready.cause),
-        object: ObjectRef {
-            kind: tenure_sandbox::Kind { api_version: "tenure.dev/v1".into(), kind: "Schedule".into() },
-            namespace: Some(namespace.to_owned()),
-            name: name.to_owned(),
-        },
-        body: None,
-        extra: vec![("schedule".into(), ready.key.to_string())],
     }
 }

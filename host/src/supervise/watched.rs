@@ -21,7 +21,7 @@ impl Watched {
     pub(crate) fn applied(&mut self, kind: usize, object: &Arc<Object>, selects: bool) -> Option<(Key, Cause)> {
         let key = Key::of(kind, object);
         if selects {
-            self.last_known.remove(&key);
+            // A last state stays until a call has dealt with it: the object may be another one of the same name.
             self.selected.insert(key.clone());
             return Some((key, if object.deletion { Cause::Deleted } else { Cause::Changed }));
         }
@@ -62,9 +62,11 @@ impl Watched {
         self.last_known.get(key)
     }
 
-    /// A call has dealt with an object that left.
-    pub(crate) fn dealt_with(&mut self, key: &Key) {
-        self.last_known.remove(key);
+    /// A call was given `object` and has dealt with it. What left since then is still to be dealt with.
+    pub(crate) fn dealt_with(&mut self, key: &Key, object: &Arc<Object>) {
+        if self.last_known.get(key).is_some_and(|known| Arc::ptr_eq(known, object)) {
+            self.last_known.remove(key);
+        }
     }
 
     fn left(&mut self, key: Key, object: &Arc<Object>) -> Option<(Key, Cause)> {
@@ -94,8 +96,30 @@ mod tests {
         assert_eq!(cause, Cause::Deleted);
         assert!(watched.last_known(&key).is_some());
         assert!(!watched.selects(&key));
-        watched.dealt_with(&key);
+        watched.dealt_with(&key, &one);
         assert!(watched.last_known(&key).is_none());
+    }
+
+    #[test]
+    fn a_call_that_began_before_the_deletion_does_not_deal_with_it() {
+        let mut watched = Watched::default();
+        let (given, later) = (object("one"), object("one"));
+        let _ = watched.applied(0, &given, true);
+        let (key, _) = watched.deleted(0, &later).unwrap();
+        watched.dealt_with(&key, &given);
+        assert!(watched.last_known(&key).is_some());
+        watched.dealt_with(&key, &later);
+        assert!(watched.last_known(&key).is_none());
+    }
+
+    #[test]
+    fn an_object_made_anew_does_not_hide_the_one_that_went() {
+        let mut watched = Watched::default();
+        let gone = object("one");
+        let _ = watched.applied(0, &gone, true);
+        let (key, _) = watched.deleted(0, &gone).unwrap();
+        let _ = watched.applied(0, &object("one"), true);
+        assert!(watched.selects(&key) && watched.last_known(&key).is_some());
     }
 
     #[test]

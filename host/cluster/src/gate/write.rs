@@ -140,9 +140,16 @@ impl Write {
         Self { field_manager: Some(field_manager.to_owned()), ..self }
     }
 
-    /// Checked and answered, but not stored (`dryRun=All`).
+    /// Checked and answered, but not stored (`dryRun=All`). In a delete's `DeleteOptions` where there are some: the API server
+    /// reads a delete's parameters only when its body is empty.
     pub fn with_dry_run(self) -> Self {
-        self.with_query("dryRun", "All")
+        match self.delete_options() {
+            Some(mut options) => {
+                options.insert("dryRun".to_owned(), serde_json::json!(["All"]));
+                Self { body: serde_json::Value::Object(options).to_string().into(), ..self }
+            }
+            None => self.with_query("dryRun", "All"),
+        }
     }
 
     /// `Strict`, `Warn` or `Ignore`.
@@ -156,10 +163,20 @@ impl Write {
         self
     }
 
-    /// Whether the server is asked to store nothing.
+    /// Whether the server is asked to store nothing, in the place where it looks.
     #[must_use]
     pub fn is_dry_run(&self) -> bool {
+        if self.verb == WriteVerb::Delete && !self.body.is_empty() {
+            let options = self.delete_options().unwrap_or_default();
+            let asked = options.get("dryRun").and_then(serde_json::Value::as_array);
+            return asked.is_some_and(|asked| asked.iter().any(|value| value == "All"));
+        }
         self.query.iter().any(|(name, value)| name == "dryRun" && value == "All")
+    }
+
+    /// What the body of a delete says; absent where it is empty, or nothing that a server would take.
+    fn delete_options(&self) -> Option<serde_json::Map<String, serde_json::Value>> {
+        if self.verb == WriteVerb::Delete { serde_json::from_slice(&self.body).ok() } else { None }
     }
 
     fn new(
@@ -290,6 +307,21 @@ mod tests {
         assert_eq!(url(status), "/api/v1/namespaces/ns/configmaps/a/status?fieldValidation=Strict");
         let delete = Write::delete(config_maps(), Some("ns"), "a", body).request(Term::MAX, "a").unwrap();
         assert_eq!(delete.method(), Method::DELETE);
+    }
+
+    #[test]
+    fn dry_run_of_a_delete_stands_where_the_server_looks_for_it() {
+        let delete = |options| Write::delete(config_maps(), Some("ns"), "a", Bytes::from_static(options));
+        let bare = delete(b"").with_dry_run();
+        assert!(bare.is_dry_run() && bare.body.is_empty());
+        assert_eq!(url(bare), "/api/v1/namespaces/ns/configmaps/a?dryRun=All");
+        let with_options = delete(br#"{"propagationPolicy":"Orphan"}"#).with_dry_run();
+        assert!(with_options.is_dry_run());
+        let options: serde_json::Value = serde_json::from_slice(&with_options.body).unwrap();
+        assert_eq!(options, serde_json::json!({"propagationPolicy": "Orphan", "dryRun": ["All"]}));
+        let ignored = delete(b"{}").with_query("dryRun", "All");
+        assert!(!ignored.is_dry_run(), "beside a body a parameter says nothing, and the object goes");
+        assert!(delete(br#"{"dryRun":["All"]}"#).is_dry_run());
     }
 
     #[test]

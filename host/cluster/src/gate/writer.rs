@@ -338,11 +338,12 @@ impl Shared {
 }
 
 /// Whether it is certain what became of the write. A 5xx is not: the API server answers 500 and 504 also when etcd did not answer it in
-/// time, and a proxy answers 502 and 503 for a server that may have taken the request. 501 is refused before anything is done.
+/// time, and a proxy answers 502 and 503 for a server that may have taken the request, as well as 408 and 429 while the request it
+/// passed on is still under way. 501 is refused before anything is done.
 fn is_definite(result: &Result<Written, WriteError>) -> bool {
     match result {
         Err(WriteError::Unknown { .. }) => false,
-        Err(WriteError::Status(status)) => status.code < 500 || status.code == 501,
+        Err(WriteError::Status(status)) => !matches!(status.code, 408 | 429 | 500 | 502..),
         Ok(_) | Err(_) => true,
     }
 }

@@ -154,10 +154,16 @@ async fn a_write_without_an_answer_is_unknown_and_stays_on_the_account() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_definite_and_a_server_error_is_not() {
-    for (code, reason, unanswered) in
-        [(409, "Conflict", false), (501, "Unknown", false), (500, "InternalError", true), (504, "Timeout", true)]
-    {
+async fn a_refusal_is_definite_and_what_a_proxy_may_have_said_is_not() {
+    for (code, reason, unanswered) in [
+        (409, "Conflict", false),
+        (422, "Invalid", false),
+        (501, "Unknown", false),
+        (408, "Timeout", true),
+        (429, "TooManyRequests", true),
+        (500, "InternalError", true),
+        (504, "Timeout", true),
+    ] {
         let (listener, address) = listen().await;
         let gate = gate(plain(address), SETTINGS);
         let peer = async {

@@ -79,13 +79,10 @@ pub enum WriteFate {
     RefusedLate,
     /// Its last byte left while the authority was good, and no answer came.
     Unanswered,
-    /// It was handed to the kernel after a look at the clocks that was still good, and took effect when the term was over.
-    Residue,
 }
 
 impl WriteFate {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Admitted, Self::Answered, Self::RefusedLate, Self::Unanswered, Self::Residue];
+    pub(crate) const ALL: [Self; 4] = [Self::Admitted, Self::Answered, Self::RefusedLate, Self::Unanswered];
 }
 
 macro_rules! label_words {
@@ -107,7 +104,6 @@ label_words! {
     CallResult { Ok => "ok", Denied => "denied", Limited => "limited", Cancelled => "cancelled", Error => "error" }
     WriteFate {
         Admitted => "admitted", Answered => "answered", RefusedLate => "refused_late", Unanswered => "unanswered",
-        Residue => "residue",
     }
 }
 

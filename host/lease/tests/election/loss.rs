@@ -7,7 +7,7 @@ use serde_json::json;
 use tenure_election::Phase;
 use tenure_lease::{ElectionFailure, OnLoss};
 
-use crate::world::{Candidate, World, eventually, holder, long, short, within};
+use crate::world::{Candidate, World, annotation, eventually, holder, long, short, within};
 
 /// What the sever hook was called with, 0 before.
 fn severed(config: &mut tenure_lease::ElectionConfig) -> Arc<AtomicU64> {
@@ -75,6 +75,67 @@ async fn record_in_our_name_that_we_did_not_write_ends_the_term_and_gives_us_ano
         events.iter().any(|event| event.type_.as_deref() == Some("Warning"))
     };
     eventually("warned", || world.events(), warned).await;
+}
+
+#[tokio::test]
+async fn term_that_a_slow_reader_never_saw_is_named_until_it_is_confirmed() {
+    let world = World::new().await;
+    let mut config = world.config("a", long());
+    let aborted = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&aborted);
+    config.abort = Arc::new(move || told.store(true, Ordering::SeqCst));
+    let mut a = Candidate::start(config);
+    let mut slow = a.election.watch();
+    assert_eq!(slow.borrow().unconfirmed, None);
+    let term = a.until_leading().await;
+    assert_eq!(a.leadership.borrow().unconfirmed, None, "it simply leads");
+    world.delete_lease().await;
+    a.until("stopped", |leadership| leadership.live.is_none()).await;
+
+    // All that is left to see of the term.
+    let seen = slow.borrow_and_update().clone();
+    assert!(seen.live.is_none() && seen.kill);
+    assert_eq!(seen.unconfirmed, Some(term.term()));
+    a.election.drained(term.term(), false);
+    let settled = a.until("settled", |leadership| leadership.unconfirmed.is_none()).await;
+    assert!(!settled.kill && !aborted.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn term_drained_without_being_told_to_is_closed_and_released() {
+    let world = World::new().await;
+    let (mut a, term, severed) = leader(&world).await;
+    a.election.drained(term.term(), false);
+    a.until("stopped", |leadership| leadership.live.is_none()).await;
+    assert!(term.is_closed());
+    assert_eq!(severed.load(Ordering::SeqCst), term.term().get());
+    let lease = eventually("released", || world.lease(), |lease| holder(lease).is_empty()).await;
+    assert_eq!(annotation(&lease, "tenure.dev/released"), annotation(&lease, "tenure.dev/term"));
+    let standby = a.until("standing by", |leadership| leadership.phase == Phase::Standby).await;
+    assert!(!standby.kill);
+    assert_eq!(standby.unconfirmed, None);
+}
+
+#[tokio::test]
+async fn unanswered_write_of_a_term_drained_without_being_told_to_forbids_its_release() {
+    let world = World::new().await;
+    let (mut a, term, _) = leader(&world).await;
+    a.election.drained(term.term(), true);
+    let over = |leadership: &tenure_lease::Leadership| leadership.live.is_none() && leadership.phase == Phase::Standby;
+    a.until("standing by", over).await;
+    assert!(term.is_closed());
+    assert_eq!(holder(&world.lease().await), "a", "the lease is left to run out");
+}
+
+#[tokio::test]
+async fn candidate_campaigns_again_after_a_term_drained_without_being_told_to() {
+    let world = World::new().await;
+    let mut a = world.candidate("a", short());
+    let first = a.until_leading().await;
+    a.election.drained(first.term(), false);
+    let leads_anew =
+        |leadership: &tenure_lease::Leadership| leadership.live.as_ref().is_some_and(|live| live.term() > first.term());
+    a.until("leading in a new term", leads_anew).await;
 }
 
 #[tokio::test]

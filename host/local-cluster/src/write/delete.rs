@@ -37,7 +37,21 @@ pub(crate) struct Preconditions {
     pub(crate) resource_version: Option<String>,
 }
 
+impl Preconditions {
+    /// Of query parameters; empty ones say nothing.
+    pub(crate) fn of(uid: Option<&str>, resource_version: Option<&str>) -> Option<Self> {
+        let said = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
+        let preconditions = Self { uid: said(uid), resource_version: said(resource_version) };
+        (preconditions.uid.is_some() || preconditions.resource_version.is_some()).then_some(preconditions)
+    }
+}
+
 impl DeleteOptions {
+    /// Whether nothing is to be stored; what else than `All` may be said is refused by [`Self::validate`].
+    pub(crate) fn is_dry_run(&self) -> bool {
+        self.dry_run.as_ref().is_some_and(|values| !values.is_empty())
+    }
+
     pub(crate) fn validate(&self) -> Result<()> {
         let mut errors = Vec::new();
         if let Some(policy) = &self.propagation_policy

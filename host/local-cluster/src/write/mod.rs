@@ -13,7 +13,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-pub(crate) use self::delete::DeleteOptions;
+pub(crate) use self::delete::{DeleteOptions, Preconditions};
 pub(crate) use self::namespaces::{delete_content, delete_content_later, finish_deletion, make_initial};
 pub(crate) use self::patch::PatchFormat;
 use crate::body::Checked;

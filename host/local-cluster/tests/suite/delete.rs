@@ -119,6 +119,54 @@ async fn a_deleted_namespace_takes_its_content_with_it() {
 }
 
 #[tokio::test]
+async fn options_of_a_deletion_are_the_querys_only_without_a_body() {
+    let cluster = LocalCluster::new();
+    let path = format!("{CONFIG_MAPS}/a");
+    let in_query = [
+        ("dryRun=All", 200),
+        ("dryRun=Some", 422),
+        ("propagationPolicy=Sideways", 422),
+        ("gracePeriodSeconds=soon", 400),
+        ("uid=another", 409),
+        ("resourceVersion=1", 409),
+    ];
+    for (query, code) in in_query {
+        for path in [format!("{path}?{query}"), format!("{CONFIG_MAPS}?{query}")] {
+            post(&cluster, CONFIG_MAPS, &config_map("a", json!({}))).await;
+            assert_eq!(delete(&cluster, &path, &Value::Null).await.0, code, "{path}");
+            assert_eq!(get(&cluster, CONFIG_MAPS).await.1["items"][0]["metadata"]["name"], "a", "{path}");
+            let (code, answer) = delete(&cluster, &path, &json!({})).await;
+            assert_eq!(code, 200, "{path}: {answer}");
+            assert_eq!(get(&cluster, CONFIG_MAPS).await.1["items"], json!([]), "{path}: the body alone decides");
+        }
+    }
+}
+
+#[tokio::test]
+async fn dry_run_in_the_body_deletes_nothing() {
+    let cluster = LocalCluster::new();
+    post(&cluster, CONFIG_MAPS, &config_map("a", json!({}))).await;
+    for path in [format!("{CONFIG_MAPS}/a"), CONFIG_MAPS.to_owned()] {
+        assert_eq!(delete(&cluster, &path, &json!({"dryRun": ["All"]})).await.0, 200, "{path}");
+        assert_eq!(delete(&cluster, &path, &json!({"dryRun": ["Some"]})).await.0, 422, "{path}");
+    }
+    assert_eq!(get(&cluster, &format!("{CONFIG_MAPS}/a")).await.0, 200);
+}
+
+#[tokio::test]
+async fn grace_in_the_query_does_not_count_beside_a_body() {
+    let cluster = LocalCluster::new();
+    let mut on_node = pod("a");
+    on_node["spec"]["nodeName"] = "n".into();
+    post(&cluster, PODS, &on_node).await;
+    let path = format!("{PODS}/a?gracePeriodSeconds=0");
+    let (_, deleting) = delete(&cluster, &path, &json!({"gracePeriodSeconds": 7})).await;
+    assert_eq!(deleting["metadata"]["deletionGracePeriodSeconds"], 7);
+    assert_eq!(delete(&cluster, &path, &Value::Null).await.0, 200);
+    assert_eq!(get(&cluster, &format!("{PODS}/a")).await.0, 404);
+}
+
+#[tokio::test]
 async fn the_namespaces_of_the_system_stay() {
     let cluster = LocalCluster::new();
     let (code, status) = delete(&cluster, "/api/v1/namespaces/default", &Value::Null).await;

@@ -1,9 +1,10 @@
 //! What the cluster says about itself, and what it says about what it is not.
 
+use http::Method;
 use serde_json::{Value, json};
 use tenure_local_cluster::LocalCluster;
 
-use crate::rig::{CONFIG_MAPS, get, get_as, post};
+use crate::rig::{CONFIG_MAPS, get, get_as, post, read, request, send};
 
 #[tokio::test]
 async fn plain_and_aggregated_discovery_list_the_same_resources() {
@@ -50,14 +51,31 @@ async fn kubectl_finds_that_fields_are_validated_here() {
 }
 
 #[tokio::test]
+async fn openapi_v2_claims_no_paths_and_no_definitions_in_either_form() {
+    let cluster = LocalCluster::new();
+    let (code, document) = get(&cluster, "/openapi/v2").await;
+    assert_eq!((code, &document["swagger"]), (200, &json!("2.0")));
+    assert_eq!((&document["paths"], &document["definitions"]), (&json!({}), &json!({})));
+    assert!(document["info"]["description"].as_str().unwrap().contains("/openapi/v3"));
+    for asked in ["v2@v1.0", "v2.v1.0"] {
+        let mut request = request(Method::GET, "/openapi/v2", "", &Value::Null);
+        let accept = format!("application/com.github.proto-openapi.spec.{asked}+protobuf");
+        request.headers_mut().insert("accept", accept.parse().unwrap());
+        let response = send(&cluster, request).await;
+        assert_eq!(response.headers()["content-type"], "application/com.github.proto-openapi.spec.v2.v1.0+protobuf");
+        let (code, bytes) = read(response).await;
+        assert_eq!(code, 200);
+        assert!(bytes.as_str().unwrap().starts_with("\n\u{3}2.0\u{12}"), "field 1: swagger, then field 2: info");
+    }
+    assert_eq!(get_as(&cluster, "/openapi/v2", "application/vnd.kubernetes.protobuf").await.0, 406);
+}
+
+#[tokio::test]
 async fn what_is_not_implemented_says_so_with_a_status() {
     let cluster = LocalCluster::new();
-    for path in [
-        "/apis/apps/v1/namespaces/default/deployments",
-        "/api/v1/nodes",
-        "/api/v1/namespaces/default/pods/a/log",
-        "/openapi/v2",
-    ] {
+    for path in
+        ["/apis/apps/v1/namespaces/default/deployments", "/api/v1/nodes", "/api/v1/namespaces/default/pods/a/log"]
+    {
         let (code, status) = get(&cluster, path).await;
         assert_eq!((code, &status["kind"]), (501, &json!("Status")), "{path}");
         assert!(status["message"].as_str().unwrap().starts_with("the local cluster does not implement "), "{path}");

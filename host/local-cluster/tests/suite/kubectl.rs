@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 
+use serde_json::json;
 use tenure_local_cluster::LocalCluster;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -157,6 +158,31 @@ async fn unknown_fields_are_refused_without_extra_flags() {
     let Some(kubectl) = Kubectl::start().await else { return };
     let (success, said) = kubectl.try_with("create -f -", &format!("{CONFIG_MAP}dat: {{}}\n")).await;
     assert!(!success && said.contains("strict decoding error: unknown field \"dat\""), "{said}");
+    kubectl.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_are_created_and_applied_without_extra_flags() {
+    let Some(kubectl) = Kubectl::start().await else { return };
+    let item =
+        |name: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"k": "v"}});
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": [item("one"), item("two")]}).to_string();
+    for (arguments, done) in [
+        ("create -f -", "created"),
+        ("apply -f -", "configured"),
+        ("apply -f -", "unchanged"),
+        ("apply --server-side --force-conflicts -f -", "serverside-applied"),
+        ("delete -f -", "deleted"),
+        ("apply --server-side -f -", "serverside-applied"),
+    ] {
+        let said = kubectl.with(arguments, &list).await;
+        for name in ["one", "two"] {
+            assert!(said.contains(&format!("{name} {done}")) || said.contains(&format!("{name}\" {done}")), "{said}");
+        }
+    }
+    // What kubectl does not check, the server does.
+    let (success, said) = kubectl.try_with("create -f -", &list.replace("data", "dat")).await;
+    assert!(!success && said.contains("unknown field \"dat\""), "{said}");
     kubectl.stop().await;
 }
 

@@ -7,6 +7,7 @@ mod screen;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Namespace;
@@ -18,15 +19,27 @@ use tokio_util::sync::CancellationToken;
 
 use self::replica::Replica;
 use self::screen::Screen;
+use super::unless_nobody_reads;
 use crate::cli::DevArgs;
-use crate::signals;
+use crate::run::read_settings;
+use crate::signals::EndSignals;
 
 /// What the replicas run with unless `--config` says otherwise.
 const DEVELOPMENT_CONFIG: &str = include_str!("development.toml");
 
-/// Runs until Ctrl-C or SIGTERM, or until a replica cannot be started.
+/// What a replica that ends in order may take beyond its Pod's grace period, on a busy machine.
+const END_SLACK: Duration = Duration::from_secs(2);
+
+/// Runs until Ctrl-C or SIGTERM, until nobody reads what it says, or until a replica cannot be started. A second signal kills
+/// the replicas.
 pub(crate) async fn dev(args: DevArgs) -> anyhow::Result<()> {
-    let screen = Arc::new(Screen::new(args.json));
+    unless_nobody_reads(play(args).await)
+}
+
+async fn play(args: DevArgs) -> anyhow::Result<()> {
+    let mut signals = EndSignals::listen();
+    let (screen, mut unshown) = Screen::new(args.json);
+    let screen = Arc::new(screen);
     let folder = Folder::open(args.data.as_deref())?;
 
     let mut builder = LocalCluster::builder();
@@ -52,9 +65,10 @@ pub(crate) async fn dev(args: DevArgs) -> anyhow::Result<()> {
     }
     create_namespaces(&cluster).await?;
     let config = folder.write_config(&args)?;
+    let (settings, _) = read_settings(&config, &tenure_settings::Flags::default())?;
     screen.ready(&kubeconfig, address);
 
-    let stop = CancellationToken::new();
+    let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
     let mut replicas = JoinSet::new();
     for number in 0..args.replicas {
         let replica = Replica {
@@ -62,18 +76,26 @@ pub(crate) async fn dev(args: DevArgs) -> anyhow::Result<()> {
             config: config.clone(),
             kubeconfig: kubeconfig.clone(),
             screen: screen.clone(),
+            end_limit: settings.election.termination_grace_min() + END_SLACK,
             stop: stop.clone(),
+            kill: kill.clone(),
         };
         replicas.spawn(replica.run());
     }
 
     let result = tokio::select! {
-        () = signals::end_asked_for() => { screen.note("stopping"); Ok(()) }
+        () = signals.next() => { screen.note("stopping; once more kills the replicas"); Ok(()) }
+        Some(error) = unshown.recv() => Err(error.into()),
         Some(ended) = replicas.join_next() => ended.context("a replica's keeper panicked").and_then(|result| result),
         Some(ended) = tasks.join_next() => ended.context("the API's task panicked").and_then(|result| result),
     };
     stop.cancel();
-    while replicas.join_next().await.is_some() {}
+    loop {
+        tokio::select! {
+            ended = replicas.join_next() => if ended.is_none() { break },
+            () = signals.next() => kill.cancel(),
+        }
+    }
     api_ends.cancel();
     while tasks.join_next().await.is_some() {}
     result
@@ -109,7 +131,7 @@ impl Folder {
             return given.canonicalize().with_context(|| format!("cannot read --config {}", given.display()));
         }
         let mut config: toml::Table = DEVELOPMENT_CONFIG.parse().context("the built-in development configuration")?;
-        config.insert("profile".into(), args.profile.clone().into());
+        config.insert("profile".into(), tenure_settings::Profile::from(args.profile).as_str().into());
         let plugins = config.entry("plugins").or_insert_with(|| toml::Table::new().into());
         if let Some(plugins) = plugins.as_table_mut() {
             plugins.insert("code-cache".into(), self.path().join("code").display().to_string().into());

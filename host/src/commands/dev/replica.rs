@@ -15,8 +15,8 @@ use super::screen::Screen;
 
 /// How long a replica that ended stays away.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
-/// How long a replica may take to end in order: shutdown-grace, write-timeout and a little more.
-const END_LIMIT: Duration = Duration::from_secs(20);
+/// How long the last lines of a replica that has ended may take to be read.
+const LAST_LINES_LIMIT: Duration = Duration::from_secs(1);
 /// A replica that ends this many times in a row within [`RESTART_DELAY`] of its start cannot work.
 const FAILED_STARTS_MAX: u32 = 3;
 
@@ -26,7 +26,12 @@ pub(super) struct Replica {
     pub(super) config: PathBuf,
     pub(super) kubeconfig: PathBuf,
     pub(super) screen: Arc<Screen>,
+    /// How long it may take to end in order.
+    pub(super) end_limit: Duration,
+    /// To end in order.
     pub(super) stop: CancellationToken,
+    /// To end at once.
+    pub(super) kill: CancellationToken,
 }
 
 impl Replica {
@@ -64,7 +69,11 @@ impl Replica {
             let waiting = self.wait(&mut child, pid);
             tokio::pin!(waiting);
             tokio::select! {
-                ended = &mut waiting => ended?,
+                ended = &mut waiting => {
+                    // What it said last is why it ended. A process it left behind may keep the pipe open: hence the limit.
+                    let _ = tokio::time::timeout(LAST_LINES_LIMIT, &mut lines).await;
+                    ended?
+                }
                 // The pipe ends with the process; what is left is its status.
                 () = &mut lines => waiting.await?,
             }
@@ -103,10 +112,14 @@ impl Replica {
             // It may have ended by itself just now.
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
-        if let Ok(ended) = tokio::time::timeout(END_LIMIT, child.wait()).await {
-            return Ok(ended?);
+        tokio::select! {
+            ended = child.wait() => return Ok(ended?),
+            () = self.kill.cancelled() => {}
+            () = tokio::time::sleep(self.end_limit) => {
+                let limit_s = self.end_limit.as_secs();
+                self.screen.note(&format!("{} did not end within {limit_s} s of SIGTERM; killing it", self.name));
+            }
         }
-        self.screen.note(&format!("{} did not end within {} s of SIGTERM; killing it", self.name, END_LIMIT.as_secs()));
         child.kill().await?;
         Ok(child.wait().await?)
     }

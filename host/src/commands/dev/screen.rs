@@ -2,17 +2,24 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::{fmt, io};
 
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::commands::say;
 
 /// Where the lines go.
 pub(super) struct Screen {
     json: bool,
+    failures: mpsc::Sender<io::Error>,
 }
 
 impl Screen {
-    pub(super) fn new(json: bool) -> Self {
-        Self { json }
+    /// A screen, and where it says that nothing can be shown any more.
+    pub(super) fn new(json: bool) -> (Self, mpsc::Receiver<io::Error>) {
+        let (failures, receiver) = mpsc::channel(1);
+        (Self { json, failures }, receiver)
     }
 
     /// The API answers.
@@ -21,11 +28,11 @@ impl Screen {
             self.event(&json!({"event": "ready", "kubeconfig": kubeconfig, "api": format!("http://{api}")}));
             return;
         }
-        println!("Kubernetes API in memory at http://{api}; in another terminal:");
-        println!("  export KUBECONFIG={}", kubeconfig.display());
-        println!("  kubectl get lease -n tenure-system -w");
-        println!("  tenure status");
-        println!("Ctrl-C ends it all.");
+        self.show(format_args!("Kubernetes API in memory at http://{api}; in another terminal:"));
+        self.show(format_args!("  export KUBECONFIG={}", kubeconfig.display()));
+        self.show(format_args!("  kubectl get lease -n tenure-system -w"));
+        self.show(format_args!("  tenure status"));
+        self.show(format_args!("Ctrl-C ends it all."));
     }
 
     /// A replica's process runs and its console answers.
@@ -33,7 +40,7 @@ impl Screen {
         if self.json {
             self.event(&json!({"event": "replica", "name": name, "pid": pid, "console": console}));
         } else {
-            println!("{name}  pid {pid}  {console}");
+            self.show(format_args!("{name}  pid {pid}  {console}"));
         }
     }
 
@@ -42,7 +49,7 @@ impl Screen {
         if self.json {
             self.event(&json!({"event": "ended", "name": name, "pid": pid, "how": how}));
         } else {
-            println!("{name}  pid {pid} ended: {how}");
+            self.show(format_args!("{name}  pid {pid} ended: {how}"));
         }
     }
 
@@ -65,7 +72,7 @@ impl Screen {
             })
             .collect();
         let time = text("timestamp").get(11..23).unwrap_or_default().to_owned();
-        println!("{time} {name} {:5} {message}  {}", text("level"), rest.join(" "));
+        self.show(format_args!("{time} {name} {:5} {message}  {}", text("level"), rest.join(" ")));
     }
 
     /// A line that is not a log line.
@@ -73,7 +80,7 @@ impl Screen {
         if self.json {
             self.event(&json!({"event": "output", "name": name, "line": line}));
         } else {
-            println!("{name} {line}");
+            self.show(format_args!("{name} {line}"));
         }
     }
 
@@ -82,12 +89,18 @@ impl Screen {
         if self.json {
             self.event(&json!({"event": "note", "text": text}));
         } else {
-            println!("{text}");
+            self.show(format_args!("{text}"));
         }
     }
 
-    #[expect(clippy::unused_self, reason = "one way of printing, beside its siblings")]
     fn event(&self, event: &Value) {
-        println!("{event}");
+        self.show(format_args!("{event}"));
+    }
+
+    fn show(&self, line: fmt::Arguments<'_>) {
+        if let Err(error) = say!("{line}") {
+            // The first failure ends the command; the rest say the same.
+            let _ = self.failures.try_send(error);
+        }
     }
 }

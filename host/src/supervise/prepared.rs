@@ -1,0 +1,106 @@
+//! What a guest will be told about a key: from the cache, from the last state of what is gone, or from the API server where
+//! the cache did not show the plugin's own write in time.
+
+use std::sync::Arc;
+
+use tenure_cluster::{ApiError, GetQuery, Object, ResourceKey};
+use tenure_reconcile::{Cause as QueueCause, Ready as ReadyKey};
+use tenure_sandbox::{Cause, Error, Kind, ObjectRef, Request};
+
+use super::answer;
+use super::key::Key;
+use super::term::TermContext;
+use super::watched::Watched;
+use crate::catalog::Ready;
+
+/// A request, but for what still has to be read.
+pub(crate) struct Prepared {
+    request: Request,
+    object: Option<Arc<Object>>,
+    live: Option<ResourceKey>,
+}
+
+impl Prepared {
+    /// What the cache says now.
+    pub(crate) fn new(plugin: &Ready, term: &TermContext, watched: &Watched, ready: &ReadyKey<Key>) -> Self {
+        let Key::Object { kind, namespace, name } = &ready.key else {
+            return Self { request: of_schedule(plugin, ready), object: None, live: None };
+        };
+        let watch = &plugin.watches[*kind];
+        let cached = plugin
+            .key_for(&watch.resource, namespace.as_deref())
+            .filter(|_| watched.selects(&ready.key))
+            .and_then(|key| term.house.cluster.hub().get(key, namespace.as_deref(), name));
+        let last_known = watched.last_known(&ready.key);
+        // Deleted and made anew before this call: first the plugin hears of the one that went.
+        let object = match ready.cause {
+            QueueCause::Deleted => last_known.or(cached.as_ref()),
+            _ => cached.as_ref().or(last_known),
+        };
+        let stays = cached.as_ref().is_some_and(|cached| !cached.deletion);
+        let went = !stays || (ready.cause == QueueCause::Deleted && last_known.is_some());
+        let request = Request {
+            cause: if went { Cause::Deleted } else { in_contract(ready.cause) },
+            object: ObjectRef {
+                kind: watch.kind.clone(),
+                namespace: namespace.as_deref().map(str::to_owned),
+                name: name.to_string(),
+            },
+            body: object.map(|object| object.json().to_owned()),
+            extra: Vec::new(),
+        };
+        let live = ready.hold_expired.then(|| watch.resource.clone());
+        Self { request, object: object.cloned(), live }
+    }
+
+    /// The object the guest is told of.
+    pub(crate) fn object(&self) -> Option<&Arc<Object>> {
+        self.object.as_ref()
+    }
+
+    /// Reads what is still to be read.
+    ///
+    /// # Errors
+    /// When the API server could not be asked: then nothing is known well enough to call the guest.
+    pub(crate) async fn read(mut self, plugin: &Ready, term: &TermContext) -> Result<Request, Error> {
+        let Some(resource) = self.live else { return Ok(self.request) };
+        let reference = &self.request.object;
+        let (namespace, name) = (reference.namespace.as_deref(), &reference.name);
+        match term.house.cluster.get_live(&resource, namespace, name, &GetQuery::default()).await {
+            Ok(object) => {
+                if object.deletion || !plugin.selects(&resource, &object) {
+                    self.request.cause = Cause::Deleted;
+                }
+                self.request.body = Some(object.json().to_owned());
+            }
+            Err(ApiError::Status(status)) if status.code == 404 => self.request.cause = Cause::Deleted,
+            Err(error) => return Err(answer::api_failed(error)),
+        }
+        Ok(self.request)
+    }
+}
+
+fn of_schedule(plugin: &Ready, ready: &ReadyKey<Key>) -> Request {
+    let (namespace, name) = plugin.identity.split_once('/').unwrap_or(("", &plugin.identity));
+    Request {
+        cause: in_contract(ready.cause),
+        object: ObjectRef {
+            kind: Kind { api_version: "tenure.dev/v1".into(), kind: "Schedule".into() },
+            namespace: Some(namespace.to_owned()),
+            name: name.to_owned(),
+        },
+        body: None,
+        extra: vec![("schedule".into(), ready.key.to_string())],
+    }
+}
+
+/// A queue's cause in the words of the contract.
+fn in_contract(cause: QueueCause) -> Cause {
+    match cause {
+        QueueCause::Changed => Cause::Changed,
+        QueueCause::Deleted => Cause::Deleted,
+        QueueCause::Scheduled => Cause::Scheduled,
+        QueueCause::Retried(failures) => Cause::Retried(failures),
+        QueueCause::TermStarted => Cause::TermStarted,
+    }
+}

@@ -1,0 +1,73 @@
+//! What a replica says of itself over HTTP, and what `tenure status` makes of it.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+use tenure_tests::{Options, Plugin, World, get, program, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_replica_is_healthy_and_ready_and_one_is_master() {
+    let mut world = World::with_replicas(2, Options::default()).await;
+    world.drop_in(&Plugin::probe("probe", "stamp", "1")).await;
+    world.config_map("probe", "default", "target", json!({})).await;
+    world.annotated("default", "target", "probe/term").await;
+    let leader = world.leader().await;
+    for name in ["replica-0", "replica-1"] {
+        let console = world.replica(name).console().await;
+        assert_eq!(get(&format!("{console}/healthz")).await.as_deref().map(str::trim), Some("ok"));
+        until("the replica to be ready", || async { get(&format!("{console}/readyz")).await.is_some() }).await;
+        let expected = format!("leader_election_master_status{{name=\"tenure\"}} {}", u8::from(name == leader));
+        until(&expected, || async {
+            get(&format!("{console}/metrics")).await.is_some_and(|metrics| metrics.contains(&expected))
+        })
+        .await;
+    }
+    let console = world.replica(&leader).console().await;
+    let metrics = get(&format!("{console}/metrics")).await.expect("metrics");
+    for name in [
+        "controller_runtime_reconcile_total",
+        "controller_runtime_reconcile_time_seconds_bucket",
+        "workqueue_depth",
+        "workqueue_adds_total",
+        "leader_election_slowpath_total",
+        "tenure_writes_total",
+    ] {
+        assert!(metrics.contains(name), "{name} is missing");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_shows_lock_and_plugins_as_table_and_json() {
+    let world = World::with_replicas(1, Options::default()).await;
+    world.drop_in(&Plugin::probe("probe", "stamp", "1")).await;
+    world.plugin_state("probe", "running").await;
+    let kubeconfig = world.folder().join("kubeconfig").display().to_string();
+    let status = |more: &[&str]| {
+        let output = Command::new(program())
+            .args(["status", "--kubeconfig", &kubeconfig, "--lease", "tenure"])
+            .args(more)
+            .output()
+            .expect("the program runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let table = tokio::task::block_in_place(|| status(&[]));
+    for word in ["tenure-system/tenure", "held", "replica-0", "tenure-plugins/probe", "running"] {
+        assert!(table.contains(word), "{word} is missing in\n{table}");
+    }
+    let json: Value = serde_json::from_str(&tokio::task::block_in_place(|| status(&["-o", "json"]))).expect("JSON");
+    assert_eq!(json["plugins"][0]["identity"], "tenure-plugins/probe");
+    assert!(json["locks"][0]["holder"].as_str().is_some_and(|holder| holder.starts_with("replica-0_")), "{json}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_replica_works_without_a_lock() {
+    let mut world = World::new(Options { profile: "single", ..Options::default() }).await;
+    world.start("only");
+    world.drop_in(&Plugin::probe("probe", "stamp", "1")).await;
+    world.config_map("probe", "default", "target", json!({})).await;
+    world.annotated("default", "target", "probe/term").await;
+    assert!(world.lease().await.is_none(), "no lock, no Lease");
+    world.replica("only").signal(rustix::process::Signal::TERM);
+    assert!(world.replica("only").ended().await.success());
+}
