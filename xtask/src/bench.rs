@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: measures, prints, and writes the figures into docs/benchmarks.md between its two marks. What it
 //! could not measure it does not write.
 
+mod examples;
 mod figures;
 mod machine;
 mod sandbox;
@@ -30,9 +31,6 @@ const PROFILE: &str = "default";
 /// A release build of all, on a small machine.
 const BUILD_LIMIT: Duration = Duration::from_secs(60 * 60);
 
-/// How long the lease is watched to count its writes.
-const QUIET: Duration = Duration::from_secs(60);
-
 /// How many plugins more for what one more costs.
 const FURTHER_PLUGINS: u32 = 100;
 
@@ -47,7 +45,11 @@ pub(crate) fn run(workspace: &Workspace, args: &BenchArgs) -> anyhow::Result<()>
     })?;
     let advice = "cargo bench -p tenure-sandbox runs it alone";
     figures.extend(steps.step("sandbox", advice, || sandbox::measure(workspace))?);
+    let advice = "cargo run --release -p tenure-sandbox --features fixtures --example idle_instances runs it alone";
+    figures.extend(steps.step("idle instances", advice, || examples::idle_instances(workspace))?);
     let tenure = workspace.tenure("release");
+    let advice = "TENURE_BIN=<file> cargo run -p tenure-tests --example lock_requests runs it alone";
+    figures.extend(steps.step("requests for the lock", advice, || examples::lock_requests(workspace, &tenure))?);
     let advice = "what the replicas said is in target/bench/tenure-dev.log";
     figures.extend(steps.step("handover and takeover", advice, || changes(workspace, &tenure, args.trials))?);
     figures.extend(steps.step("many objects", advice, || many_objects(workspace, &tenure, args.objects))?);
@@ -68,7 +70,6 @@ fn changes(workspace: &Workspace, tenure: &Path, trials: u32) -> anyhow::Result<
     let mut story = begin(workspace, tenure)?;
     story.drop_in(workspace, tenure, "label-propagator")?;
     story.create_teams()?;
-    let writes = story.writes_of_lease(QUIET)?;
     let mut handovers = Vec::new();
     let mut takeovers = Vec::new();
     for trial in 1..=trials {
@@ -81,7 +82,7 @@ fn changes(workspace: &Workspace, tenure: &Path, trials: u32) -> anyhow::Result<
         takeovers.push(takeover);
     }
     let leader = story.leader()?;
-    let mut figures = vec![Figure::counted("writes to the lease per minute, 3 replicas", writes)];
+    let mut figures = Vec::new();
     let of = |changes: &[Change], pick: fn(&Change) -> Duration| changes.iter().map(pick).collect::<Vec<_>>();
     figures.push(Figure::spread("SIGTERM to successor holds the lease", of(&handovers, |it| it.held)));
     figures.push(Figure::spread("SIGTERM to successor's first write by a plugin", of(&handovers, |it| it.reconciled)));

@@ -14,13 +14,16 @@ const LIMIT: Duration = Duration::from_secs(2 * 60 * 60);
 /// How many cases of each property; the usual is 256.
 const PROPERTY_CASES: &str = "20000";
 
+/// How many seeds of the random election; the usual is 200.
+const RANDOM_SEEDS: &str = "20000";
+
 /// `cargo xtask long`.
 pub(crate) fn run(workspace: &Workspace, args: &LongArgs) -> anyhow::Result<()> {
     let mut steps = Steps::new(in_ci());
     check::deny(workspace, &mut steps)?;
     steps.step("properties", "the failing case is printed, with its seed", || {
         let mut cargo = workspace.cargo();
-        cargo.args(["test", "--release"]).env("PROPTEST_CASES", PROPERTY_CASES);
+        cargo.args(["test", "--release"]).env("PROPTEST_CASES", PROPERTY_CASES).env("TENURE_SEEDS", RANDOM_SEEDS);
         for room in PURE_ROOMS {
             cargo.args(["--package", room]);
         }

@@ -108,9 +108,10 @@ impl Supervisor {
             }
         };
         tracing::debug!(%term, unanswered = settled.unanswered, "term drained");
-        self.house.writers.forget(term);
         self.election.drained(term, settled.unanswered);
         over(self.leadership.clone(), term).await;
+        // Not before: a write without an answer is severed when the gate closes.
+        self.house.writers.forget(term);
         Ok(())
     }
 

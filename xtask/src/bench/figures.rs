@@ -24,9 +24,9 @@ impl Figure {
         Self { what: what.to_owned(), value: shown(took) }
     }
 
-    /// A count.
-    pub(crate) fn counted(what: &str, count: u64) -> Self {
-        Self { what: what.to_owned(), value: count.to_string() }
+    /// As somebody else put it.
+    pub(crate) fn said(what: &str, value: String) -> Self {
+        Self { what: what.to_owned(), value }
     }
 
     /// Memory.
@@ -75,7 +75,7 @@ mod tests {
     fn a_table_is_markdown() {
         let mut figures = Figures::default();
         let took = [30, 10, 20].map(Duration::from_millis).to_vec();
-        figures.extend(vec![Figure::spread("a", took), Figure::kib("b", 51_200), Figure::counted("c", 31)]);
+        figures.extend(vec![Figure::spread("a", took), Figure::kib("b", 51_200), Figure::said("c", "31".to_owned())]);
         figures.extend(vec![Figure::once("d", Duration::from_nanos(12_345)), Figure::spread("e", Vec::new())]);
         expect![[r#"
             A machine.

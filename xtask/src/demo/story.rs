@@ -126,18 +126,6 @@ impl Story {
         Ok((since(first.unwrap_or(last)), since(last)))
     }
 
-    /// How often the lease is written while nothing happens.
-    pub(crate) fn writes_of_lease(&mut self, during: Duration) -> anyhow::Result<u64> {
-        let mut versions = std::collections::BTreeSet::new();
-        let begun = Instant::now();
-        self.leases.until("the time is over", during + LIMIT, |leases| {
-            versions.extend(lock::holder(leases).map(|holder| holder.version));
-            (begun.elapsed() >= during).then_some(())
-        })?;
-        // What stood there in the beginning was written before.
-        Ok(versions.len() as u64 - 1)
-    }
-
     /// Gives a namespace to another team and waits until its ConfigMap follows.
     pub(crate) fn edit(&mut self) -> anyhow::Result<Duration> {
         let begun = Instant::now();
