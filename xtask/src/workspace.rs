@@ -74,10 +74,17 @@ impl Workspace {
         self.metadata.workspace_packages().into_iter().filter(|it| it.manifest_path.starts_with(&folder)).collect()
     }
 
-    /// `cargo` in the top folder.
+    /// `cargo` in the top folder. What the cargo that runs us says of this package is taken out of its environment: build
+    /// scripts look at such variables, and would run anew each time it is this cargo and not a person's.
     pub(crate) fn cargo(&self) -> Command {
         let mut command = Command::new(cargo());
         command.current_dir(self.root());
+        for (name, _) in std::env::vars_os() {
+            let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_", "CARGO_PRIMARY_"];
+            if name.to_str().is_some_and(|name| of_package.iter().any(|prefix| name.starts_with(prefix))) {
+                command.env_remove(name);
+            }
+        }
         command
     }
 }
