@@ -56,7 +56,7 @@ impl Reporter {
         let event = Event {
             type_: EventType::Warning,
             reason: "PluginRefused".into(),
-            note: Some(shortened(message)),
+            note: Some(message[..message.floor_char_boundary(NOTE_BYTES_MAX)].to_owned()),
             action: "Load".into(),
             secondary: None,
         };
@@ -84,12 +84,4 @@ impl ReporterTask {
         }
         Ok(())
     }
-}
-
-fn shortened(message: &str) -> String {
-    let mut end = message.len().min(NOTE_BYTES_MAX);
-    while !message.is_char_boundary(end) {
-        end -= 1;
-    }
-    message[..end].to_owned()
 }

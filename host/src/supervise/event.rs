@@ -54,11 +54,7 @@ pub(crate) fn event(
 }
 
 fn shortened(message: &str) -> &str {
-    let mut end = message.len().min(MESSAGE_BYTES_MAX);
-    while !message.is_char_boundary(end) {
-        end -= 1;
-    }
-    &message[..end]
+    &message[..message.floor_char_boundary(MESSAGE_BYTES_MAX)]
 }
 
 #[cfg(test)]
