@@ -1,0 +1,136 @@
+//! The programs of a real Kubernetes control plane: those that `KUBEBUILDER_ASSETS` names, or our own build of the released
+//! sources, kept by version.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+
+use crate::workspace::Workspace;
+use crate::{go, process};
+
+/// The version that tests/control-plane/go.mod requires, as Kubernetes counts.
+const VERSION: &str = "v1.36.3";
+
+const PROGRAMS: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kubectl"];
+
+/// What a cluster with nodes runs besides.
+const NODE_PROGRAMS: [&str; 3] = ["kube-scheduler", "kubelet", "kube-proxy"];
+
+/// What tests need of them; kube-controller-manager is not among what the field's own tools download.
+const NEEDED: [&str; 2] = ["etcd", "kube-apiserver"];
+
+/// What there is to test with.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Programs {
+    /// The folder of etcd and kube-apiserver.
+    pub(crate) assets: Option<PathBuf>,
+    /// kubectl.
+    pub(crate) kubectl: Option<PathBuf>,
+    /// The candidate of client-go that competes with ours.
+    pub(crate) client_go: Option<PathBuf>,
+}
+
+/// Builds the programs of the control plane unless they are there, and answers with their folder.
+pub(crate) fn built(workspace: &Workspace) -> anyhow::Result<PathBuf> {
+    let folder = built_folder()?;
+    build(workspace, &PROGRAMS, &folder)?;
+    Ok(folder)
+}
+
+/// The same, with what a scheduler and nodes are besides.
+pub(crate) fn built_with_nodes(workspace: &Workspace) -> anyhow::Result<PathBuf> {
+    let folder = built(workspace)?;
+    build(workspace, &NODE_PROGRAMS, &folder)?;
+    Ok(folder)
+}
+
+/// Looks for the programs, and builds them where they are not and Go is.
+pub(crate) fn provide(workspace: &Workspace) -> anyhow::Result<Programs> {
+    let assets = match std::env::var_os("KUBEBUILDER_ASSETS").filter(|folder| !folder.is_empty()) {
+        Some(folder) => Some(given(PathBuf::from(folder))?),
+        None => {
+            let folder = built_folder()?;
+            if is_whole(&PROGRAMS, &folder) || go::is_there() { Some(built(workspace)?) } else { None }
+        }
+    };
+    let programs = Programs { kubectl: kubectl(assets.as_deref())?, assets, client_go: client_go(workspace)? };
+    for file in [&programs.assets, &programs.kubectl, &programs.client_go].into_iter().flatten() {
+        println!("    {}", file.display());
+    }
+    Ok(programs)
+}
+
+/// What to do where there is nothing.
+pub(crate) const MISSING: &str = "neither KUBEBUILDER_ASSETS nor Go is there, so nothing was tested on a real API server: install Go \
+     (https://go.dev/dl) and run the same command again, or set KUBEBUILDER_ASSETS=$(setup-envtest use -p path)";
+
+fn given(folder: PathBuf) -> anyhow::Result<PathBuf> {
+    for program in NEEDED {
+        if !folder.join(program).is_file() {
+            bail!("KUBEBUILDER_ASSETS names {}, which has no {program}", folder.display());
+        }
+    }
+    Ok(folder)
+}
+
+fn client_go(workspace: &Workspace) -> anyhow::Result<Option<PathBuf>> {
+    const CANDIDATE: &str = "candidate";
+    if let Some(given) = std::env::var_os("TENURE_CLIENT_GO").map(PathBuf::from) {
+        if !given.is_file() {
+            bail!("TENURE_CLIENT_GO names {}, which is no file", given.display());
+        }
+        return Ok(Some(given));
+    }
+    if !go::is_there() {
+        return Ok(None);
+    }
+    let folder = go::build_once(&workspace.root().join("tests/client-go"), &[CANDIDATE], "client-go-candidate")?;
+    Ok(Some(folder.join(CANDIDATE)))
+}
+
+fn kubectl(assets: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
+    if let Some(given) = std::env::var_os("KUBECTL").map(PathBuf::from) {
+        if !given.is_file() {
+            bail!("KUBECTL names {}, which is no file", given.display());
+        }
+        return Ok(Some(given));
+    }
+    let beside = assets.map(|folder| folder.join("kubectl")).filter(|file| file.is_file());
+    Ok(beside.or_else(|| process::on_path("kubectl")))
+}
+
+#[expect(clippy::print_stderr, reason = "stdout is for what the command was asked for")]
+fn build(workspace: &Workspace, programs: &[&str], folder: &Path) -> anyhow::Result<()> {
+    if is_whole(programs, folder) {
+        return Ok(());
+    }
+    if !go::is_there() {
+        bail!("there is no go on PATH: install it (https://go.dev/dl) and run the same command again");
+    }
+    eprintln!("    building {} {VERSION} into {}, once", programs.join(", "), folder.display());
+    let variable = |name: &str, value: &str| format!("-X k8s.io/component-base/version.{name}={value}");
+    // Without these, clients see version v0.0.0.
+    let link = ["-s -w".into(), variable("gitVersion", VERSION), variable("gitMajor", "1"), variable("gitMinor", "36")];
+    go::build(&workspace.root().join("tests/control-plane"), programs, &link.join(" "), folder)
+}
+
+fn is_whole(programs: &[&str], folder: &Path) -> bool {
+    programs.iter().all(|program| folder.join(program).is_file())
+}
+
+fn built_folder() -> anyhow::Result<PathBuf> {
+    Ok(go::cache()?.join(format!("kubernetes-{VERSION}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_named_by_hand_must_have_what_tests_need() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("etcd"), "").unwrap();
+        let error = given(folder.path().to_owned()).unwrap_err().to_string();
+        assert!(error.ends_with("has no kube-apiserver"), "{error}");
+    }
+}
