@@ -1,59 +1,65 @@
-//! Derives `src/proto_fields.tsv` from the protocol buffer definitions of Kubernetes (`generated.proto` of k8s.io/api and
-//! k8s.io/apimachinery): numbers, names and types of the fields of the kinds that are read in that form, nothing else.
+//! Derives `src/tables/proto_fields.tsv` from the protocol buffer definitions of Kubernetes (`generated.proto` of k8s.io/api and
+//! k8s.io/apimachinery): numbers, names and types of the fields of every built-in kind and of what it refers to, nothing else.
 //!
 //! `cargo run -p tenure-local-cluster --example proto_fields -- <k8s.io/api> <k8s.io/apimachinery> \
-//!     > host/local-cluster/src/proto_fields.tsv`
+//!     > host/local-cluster/src/tables/proto_fields.tsv`
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::io::Write;
 use std::path::Path;
 
-/// Package and file, below the one directory or the other.
-const FILES: [(&str, usize, &str); 5] = [
-    ("k8s.io.api.core.v1", 0, "core/v1/generated.proto"),
-    ("k8s.io.api.coordination.v1", 0, "coordination/v1/generated.proto"),
-    ("k8s.io.api.events.v1", 0, "events/v1/generated.proto"),
-    ("k8s.io.apimachinery.pkg.apis.meta.v1", 1, "pkg/apis/meta/v1/generated.proto"),
-    ("k8s.io.apimachinery.pkg.runtime", 1, "pkg/runtime/generated.proto"),
-];
+use serde_json::Value;
 
-/// Kinds read from protocol buffers, and the envelope they come in. Pods are not among them: kubectl sends those as JSON.
-const ROOTS: [&str; 9] = [
-    "k8s.io.api.core.v1.ConfigMap",
-    "k8s.io.api.core.v1.Event",
-    "k8s.io.api.core.v1.Namespace",
-    "k8s.io.api.core.v1.Secret",
-    "k8s.io.api.core.v1.ServiceAccount",
-    "k8s.io.api.coordination.v1.Lease",
-    "k8s.io.api.events.v1.Event",
-    "k8s.io.apimachinery.pkg.apis.meta.v1.DeleteOptions",
-    "k8s.io.apimachinery.pkg.runtime.Unknown",
-];
+/// What every name begins with; left out of the table.
+const PREFIX: &str = "k8s.io.";
+/// Read beside the kinds: the envelope they come in, and the options of a deletion.
+const ROOTS: [&str; 2] = ["apimachinery.pkg.apis.meta.v1.DeleteOptions", "apimachinery.pkg.runtime.Unknown"];
+const KINDS: &str = include_str!("../src/tables/kinds.jsonl");
 
 /// (number, name, type)
 type Field = (u32, String, String);
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let directories: Vec<String> = std::env::args().skip(1).collect();
     let mut messages: BTreeMap<String, Vec<Field>> = BTreeMap::new();
-    for (package, directory, file) in FILES {
-        let directory =
-            directories.get(directory).ok_or("name the directories of k8s.io/api and k8s.io/apimachinery")?;
-        read(package, &std::fs::read_to_string(Path::new(directory).join(file))?, &mut messages);
+    for directory in std::env::args().skip(1) {
+        read_all(Path::new(&directory), &mut messages)?;
     }
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "# message\tnumber\tfield\ttype: made by examples/proto_fields.rs; do not edit")?;
-    let (mut wanted, mut written): (Vec<String>, Vec<String>) = (ROOTS.map(str::to_owned).to_vec(), Vec::new());
+    let mut wanted: Vec<String> = ROOTS.map(str::to_owned).to_vec();
+    for line in KINDS.lines() {
+        let kind: Value = serde_json::from_str(line)?;
+        wanted.extend(kind["schema"].as_str().map(|name| name.trim_start_matches("io.k8s.").to_owned()));
+    }
+    let mut written = BTreeSet::new();
     while let Some(message) = wanted.pop() {
-        if written.contains(&message) {
-            continue;
-        }
-        for (number, name, kind) in messages.get(&message).into_iter().flatten() {
-            writeln!(out, "{message}\t{number}\t{name}\t{kind}")?;
+        let Some(fields) = messages.get(&message).filter(|_| written.insert(message.clone())) else { continue };
+        for (_, _, kind) in fields {
             wanted.extend(kind.split(['<', '>', ',']).filter(|part| messages.contains_key(*part)).map(str::to_owned));
         }
-        written.push(message);
+    }
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "# message\tnumber field type ...: made by examples/proto_fields.rs; do not edit")?;
+    for message in written {
+        write!(out, "{message}")?;
+        for (number, name, kind) in &messages[&message] {
+            write!(out, "\t{number} {name} {kind}")?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+/// Reads every `generated.proto` below a directory.
+fn read_all(directory: &Path, messages: &mut BTreeMap<String, Vec<Field>>) -> Result<(), Box<dyn Error>> {
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            read_all(&path, messages)?;
+        } else if path.file_name().is_some_and(|name| name == "generated.proto") {
+            let text = std::fs::read_to_string(&path)?;
+            let package = text.lines().find_map(|line| line.strip_prefix("package ")?.strip_suffix(';'));
+            read(package.ok_or("a file without a package")?.trim_start_matches(PREFIX), &text, messages);
+        }
     }
     Ok(())
 }
@@ -85,8 +91,10 @@ fn qualified(package: &str, kind: &str) -> String {
         ("", kind)
     };
     let kind = match kind {
-        "string" | "bytes" | "bool" | "int32" | "int64" => kind.to_owned(),
-        _ => kind.strip_prefix('.').map_or_else(|| format!("{package}.{kind}"), str::to_owned),
+        "string" | "bytes" | "bool" | "int32" | "int64" | "double" => kind.to_owned(),
+        _ => kind
+            .strip_prefix('.')
+            .map_or_else(|| format!("{package}.{kind}"), |kind| kind.trim_start_matches(PREFIX).to_owned()),
     };
     if prefix.is_empty() { kind } else { format!("{prefix}{kind}>") }
 }

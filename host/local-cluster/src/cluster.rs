@@ -37,6 +37,7 @@ impl std::fmt::Debug for LocalCluster {
 pub struct Builder {
     data: Option<PathBuf>,
     bounds: Bounds,
+    garbage_collector: bool,
 }
 
 impl Default for Builder {
@@ -48,7 +49,7 @@ impl Default for Builder {
             history_bytes_max: 64 << 20,
             audit_entries_max: 65_536,
         };
-        Self { data: None, bounds }
+        Self { data: None, bounds, garbage_collector: true }
     }
 }
 
@@ -77,12 +78,20 @@ impl Builder {
         self
     }
 
+    /// Whether objects go with their owners (default true), as where kube-controller-manager runs. Without it a deletion that leaves
+    /// dependents to somebody waits until that somebody acts.
+    pub fn garbage_collector(mut self, collects: bool) -> Self {
+        self.garbage_collector = collects;
+        self
+    }
+
     /// Starts the cluster.
     ///
     /// # Errors
     /// Only with a data directory: it cannot be used, another process has it, or its content is damaged.
     pub fn build(self) -> Result<LocalCluster, OpenError> {
-        let store = Arc::new(Store::open(self.bounds, self.data.as_deref())?);
+        let store = Arc::new(Store::open(self.bounds, self.data.as_deref(), self.garbage_collector)?);
+        write::settle_all(&store);
         write::make_initial(&store);
         // A deletion the last process did not finish.
         for namespace in store.list(Collection::Namespaces, None).1 {

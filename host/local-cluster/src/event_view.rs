@@ -2,9 +2,7 @@
 //!
 //! The stored form is core/v1. Source: kubernetes `pkg/apis/events/v1/conversion.go`.
 
-use serde_json::{Map, Value};
-
-use crate::metadata;
+use serde_json::Value;
 
 /// (core/v1, events.k8s.io/v1)
 const NAMES: [(&str, &str); 7] = [
@@ -22,40 +20,35 @@ pub(crate) fn stored_name(field: &str) -> &str {
     NAMES.iter().find(|(_, events)| *events == field).map_or(field, |(core, _)| core)
 }
 
-fn events_name(field: &str) -> &str {
+/// Whether a path of core/v1 begins with a field that events.k8s.io/v1 calls otherwise.
+pub(crate) fn is_renamed(path: &str) -> bool {
+    let first = path.split('.').next().unwrap_or_default();
+    events_name(first) != first
+}
+
+pub(crate) fn events_name(field: &str) -> &str {
     NAMES.iter().find(|(core, _)| *core == field).map_or(field, |(_, events)| events)
 }
 
 /// core/v1 -> events.k8s.io/v1
 pub(crate) fn from_stored(value: Value) -> Value {
-    rename(value, "events.k8s.io/v1", events_name)
+    let mut shown = rename(value, events_name);
+    if let Some(fields) = shown.as_object_mut() {
+        // Left out when empty in this group, written in the other.
+        fields.retain(|name, value| !(name.starts_with("reporting") && value.as_str() == Some("")));
+    }
+    shown
 }
 
 /// events.k8s.io/v1 -> core/v1
 pub(crate) fn to_stored(value: Value) -> Value {
-    rename(value, "v1", stored_name)
+    rename(value, stored_name)
 }
 
-/// Renames the top-level fields, here and in the ownership records that speak of this version.
-fn rename(value: Value, to_version: &str, name: fn(&str) -> &str) -> Value {
+/// Renames the top-level fields. Ownership records speak of the version their manager wrote, whichever group shows them.
+fn rename(value: Value, name: fn(&str) -> &str) -> Value {
     let Value::Object(fields) = value else { return value };
-    let mut renamed =
-        Value::Object(fields.into_iter().map(|(field, value)| (name(&field).to_owned(), value)).collect());
-    if metadata::of(&renamed).get("managedFields").is_some()
-        && let Some(Value::Array(entries)) = metadata::of_mut(&mut renamed).get_mut("managedFields")
-    {
-        for entry in entries {
-            entry["apiVersion"] = to_version.into();
-            if let Some(Value::Object(owned)) = entry.get_mut("fieldsV1") {
-                let rename_owned = |(path, owned): (String, Value)| match path.strip_prefix("f:") {
-                    Some(field) => (format!("f:{}", name(field)), owned),
-                    None => (path, owned),
-                };
-                *owned = std::mem::take(owned).into_iter().map(rename_owned).collect::<Map<_, _>>();
-            }
-        }
-    }
-    renamed
+    fields.into_iter().map(|(field, value)| (name(&field).to_owned(), value)).collect()
 }
 
 #[cfg(test)]
@@ -73,7 +66,7 @@ mod tests {
         let events = from_stored(core.clone());
         assert_eq!(events["regarding"]["kind"], "Lease");
         assert_eq!(events["note"], "leads");
-        assert_eq!(events["metadata"]["managedFields"][0]["fieldsV1"], json!({"f:note": {}}));
+        assert_eq!(events["metadata"]["managedFields"][0]["fieldsV1"], json!({"f:message": {}}));
         assert_eq!(to_stored(events), core);
     }
 }

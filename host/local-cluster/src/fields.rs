@@ -13,7 +13,6 @@ pub(crate) type Fields = Box<[Box<str>]>;
 /// Selectable fields of a collection beside `metadata.name` and `metadata.namespace`.
 pub(crate) fn names(collection: Collection) -> &'static [&'static str] {
     match collection {
-        Collection::ConfigMaps | Collection::ServiceAccounts | Collection::Leases => &[],
         Collection::Namespaces => &["status.phase"],
         Collection::Secrets => &["type"],
         Collection::Pods => &[
@@ -39,6 +38,20 @@ pub(crate) fn names(collection: Collection) -> &'static [&'static str] {
             "source",
             "type",
         ],
+        _ => &[],
+    }
+}
+
+/// Selectable fields of the other kinds, which are looked up in the object when they are asked for.
+fn looked_up(resource: &Resource) -> &[&'static str] {
+    match (resource.group, resource.plural) {
+        ("", "nodes") => &["spec.unschedulable"],
+        ("", "replicationcontrollers") | ("apps", "replicasets") => &["status.replicas"],
+        ("", "services") => &["spec.clusterIP", "spec.type"],
+        ("batch", "jobs") => &["status.successful"],
+        ("certificates.k8s.io", _) => &["spec.signerName"],
+        ("resource.k8s.io", "resourceslices") => &["spec.nodeName", "spec.driver"],
+        _ => resource.custom().map_or(&[], |custom| &custom.selectable_fields),
     }
 }
 
@@ -60,12 +73,14 @@ fn field(collection: Collection, value: &Value, name: &str) -> String {
     text(value, name)
 }
 
-fn text(value: &Value, path: &str) -> String {
+pub(crate) fn text(value: &Value, path: &str) -> String {
     let found = path.split('.').try_fold(value, |value, part| value.get(part));
     match found {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Bool(flag)) => flag.to_string(),
-        _ if path == "spec.hostNetwork" => "false".to_owned(),
+        Some(Value::Number(number)) => number.to_string(),
+        _ if matches!(path, "spec.hostNetwork" | "spec.unschedulable") => "false".to_owned(),
+        _ if path == "status.replicas" || path == "status.successful" => "0".to_owned(),
         _ => String::new(),
     }
 }
@@ -77,6 +92,8 @@ pub(crate) enum Field {
     Namespace,
     /// Index into [`names`].
     Indexed(usize),
+    /// Looked up in the object.
+    Path(&'static str),
 }
 
 /// Finds a field by the name clients of `resource` use.
@@ -88,6 +105,8 @@ pub(crate) fn find(resource: &Resource, label: &str) -> Option<Field> {
     }
     let stored;
     let label = match (resource.view, label.split_once('.')) {
+        // What has another name in this group is not known by its old one.
+        (View::EventsGroup, _) if event_view::is_renamed(label) => return None,
         (View::EventsGroup, Some((first, rest))) => {
             stored = format!("{}.{rest}", event_view::stored_name(first));
             stored.as_str()
@@ -99,5 +118,6 @@ pub(crate) fn find(resource: &Resource, label: &str) -> Option<Field> {
     if resource.collection == Collection::Namespaces && label == "name" {
         return Some(Field::Name);
     }
-    names(resource.collection).iter().position(|name| *name == label).map(Field::Indexed)
+    let indexed = names(resource.collection).iter().position(|name| *name == label).map(Field::Indexed);
+    indexed.or_else(|| looked_up(resource).iter().find(|name| **name == label).map(|name| Field::Path(name)))
 }

@@ -11,7 +11,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::object::{Key, Object};
-use crate::resource::Collection;
 
 const FILE_NAME: &str = "objects.jsonl";
 const LOCK_NAME: &str = "lock";
@@ -91,7 +90,7 @@ impl Journal {
     /// Writes one change: `object` as committed, or `None` for a deletion.
     pub(crate) fn append(
         &mut self,
-        collection: Collection,
+        collection: &str,
         key: &Key,
         version: u64,
         object: Option<&Object>,
@@ -114,7 +113,7 @@ impl Journal {
     pub(crate) fn compact<'a>(
         &mut self,
         version: u64,
-        objects: impl Iterator<Item = (Collection, &'a Object)>,
+        objects: impl Iterator<Item = (&'a str, &'a Object)>,
     ) -> io::Result<()> {
         let path = self.directory.join(FILE_NAME);
         let new_path = self.directory.join(format!("{FILE_NAME}.new"));
@@ -144,9 +143,9 @@ fn lock(directory: &Path) -> Result<File, OpenError> {
 }
 
 /// One record as a line. The object's own bytes are copied in: they are JSON already.
-fn line(collection: Collection, key: &Key, version: u64, object: Option<&Object>) -> Vec<u8> {
+fn line(collection: &str, key: &Key, version: u64, object: Option<&Object>) -> Vec<u8> {
     let head = json!({
-        "version": version, "collection": collection.resource().plural, "namespace": key.namespace, "name": key.name,
+        "version": version, "collection": collection, "namespace": key.namespace, "name": key.name,
     });
     let mut line = head.to_string().into_bytes();
     if let Some(object) = object {

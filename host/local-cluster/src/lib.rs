@@ -1,11 +1,19 @@
 //! The Kubernetes API in memory: a tower service and an HTTP listener.
 //!
-//! Serves Namespace, ConfigMap, Secret, ServiceAccount, Pod, Lease and Event (under both of its groups) the way kube-apiserver does,
-//! down to the words of its refusals, so that controllers, kube-rs and kubectl can be run against it without a cluster. What it does
-//! not implement it answers with 501; it never approximates.
+//! Serves the kinds of Kubernetes that can be listed the way kube-apiserver does, down to the words of its refusals, so that
+//! controllers, kube-rs and kubectl can be run against it without a cluster. What it does not implement it answers with 501.
 //!
-//! Absent: authentication, authorization, TLS, admission plugins other than those of namespaces, controllers (no scheduler, kubelet or
-//! garbage collector; only the removal of a deleted namespace's content), custom resources, answers in protobuf.
+//! Every kind's types are held against its published schema. Beyond types, the rules of Go's validation are applied to Namespace,
+//! ConfigMap, Secret, ServiceAccount, Pod (in part), Lease, Event and CustomResourceDefinition; of other built-in kinds' objects only
+//! the metadata is validated. Defaults that Go fills in are filled in for the workloads, Service, NetworkPolicy, RBAC bindings,
+//! volumes and claims, StorageClass, PriorityClass, HorizontalPodAutoscaler, Endpoints, EndpointSlice and webhook configurations.
+//!
+//! Custom resources have structural schemas, pruning, defaults, versions without conversion, status, scale and columns. A
+//! definition with rules in CEL or a conversion webhook is answered with 501.
+//!
+//! Absent: authentication, authorization, TLS, admission plugins other than those of namespaces, controllers (no scheduler or
+//! kubelet; only the removal of a deleted namespace's content, of a deleted definition's instances and of objects whose owners are
+//! gone), the objects a new cluster has beside its namespaces, answers in protobuf, and autoscaling/v1 (its objects are served as autoscaling/v2).
 //!
 //! ```
 //! # async fn example() -> std::io::Result<()> {
@@ -21,25 +29,30 @@
 mod audit;
 mod body;
 mod cluster;
+mod custom;
 mod decode;
 mod defaults;
+mod dependents;
 mod discovery;
 mod dispatch;
 mod duplicates;
 mod event_view;
 mod fields;
+mod go_json;
 mod history;
 mod intercept;
 mod journal;
+mod label_grammar;
 mod metadata;
 mod negotiate;
 mod object;
-mod openapi_v2;
 mod ownership;
 mod patching;
 mod protobuf;
+mod quantity;
 mod query;
 mod read;
+mod registry;
 mod render;
 mod resource;
 mod respond;

@@ -12,7 +12,14 @@ pub(crate) enum Form {
     /// `Table` of this version of meta.k8s.io: what `kubectl get` prints.
     Table(&'static str),
     /// `PartialObjectMetadata(List)`: no spec, no status, no data.
-    Metadata(&'static str),
+    Metadata(&'static str, Of),
+}
+
+/// What metadata was asked for; the other of the two is refused, where something was asked for by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Of {
+    Object,
+    List,
 }
 
 /// The form of a discovery document.
@@ -59,13 +66,38 @@ fn is_json(media_type: &str) -> bool {
     matches!(media_type, "application/json" | "*/*" | "application/*")
 }
 
+/// The media types of the API server's objects.
+const SERVED: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+const YAML: &str = "application/yaml";
+
 fn not_acceptable() -> Refusal {
-    Refusal::new(406, "NotAcceptable", "only the following media types are accepted: application/json")
+    Refusal::new(406, "NotAcceptable", format!("only the following media types are accepted: {SERVED}"))
+}
+
+/// The API server looks at `Accept` twice: whether any media type in it is one of its own (no partial wildcards), then for a form.
+fn refuse_unknown(accept: &str) -> Result<()> {
+    let known =
+        |clause: Clause<'_>| clause.media_type == "*/*" || SERVED.split(", ").any(|served| served == clause.media_type);
+    if accept.trim().is_empty() || clauses(accept).any(known) {
+        return Ok(());
+    }
+    let message = format!("406: Not Acceptable\n\nAvailable representations: {SERVED}");
+    Err(Refusal::new(406, "NotAcceptable", message).with_details(serde_json::json!({})))
+}
+
+/// Whether the answer is to be written as YAML: it is asked for before anything else that is served.
+pub(crate) fn wants_yaml(accept: Option<&str>) -> bool {
+    let served = |clause: &Clause<'_>| is_json(clause.media_type) || clause.media_type == YAML;
+    clauses(accept.unwrap_or_default()).find(served).is_some_and(|clause| clause.media_type == YAML)
 }
 
 /// The first clause of `accept` that can be served. Without an `Accept`, JSON.
 pub(crate) fn form(accept: Option<&str>) -> Result<Form> {
     let Some(accept) = accept else { return Ok(Form::Native) };
+    refuse_unknown(accept)?;
+    if wants_yaml(Some(accept)) {
+        return Ok(Form::Native);
+    }
     for clause in clauses(accept).filter(|clause| is_json(clause.media_type)) {
         let version = match (clause.parameter("g"), clause.parameter("v")) {
             ("meta.k8s.io", "v1") => "v1",
@@ -76,7 +108,8 @@ pub(crate) fn form(accept: Option<&str>) -> Result<Form> {
         match clause.parameter("as") {
             "" => return Ok(Form::Native),
             "Table" => return Ok(Form::Table(version)),
-            "PartialObjectMetadata" | "PartialObjectMetadataList" => return Ok(Form::Metadata(version)),
+            "PartialObjectMetadata" => return Ok(Form::Metadata(version, Of::Object)),
+            "PartialObjectMetadataList" => return Ok(Form::Metadata(version, Of::List)),
             _ => {}
         }
     }
@@ -126,7 +159,7 @@ mod tests {
         assert_eq!(form(Some(table)), Ok(Form::Table("v1")));
         assert_eq!(form(Some("application/vnd.kubernetes.protobuf, application/json")), Ok(Form::Native));
         let metadata = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
-        assert_eq!(form(Some(metadata)), Ok(Form::Metadata("v1")));
+        assert_eq!(form(Some(metadata)), Ok(Form::Metadata("v1", Of::List)));
         assert_eq!(form(Some("application/json;as=Foo;g=meta.k8s.io;v=v1,*/*")), Ok(Form::Native));
         assert_eq!(form(None), Ok(Form::Native));
     }

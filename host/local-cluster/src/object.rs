@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::Value;
 
+use crate::dependents::{self, Owner, Parting};
 use crate::fields::{self, Fields};
 use crate::metadata;
 use crate::resource::{Collection, Resource};
@@ -32,6 +33,8 @@ pub(crate) struct Object {
     pub(crate) uid: String,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) fields: Fields,
+    pub(crate) owners: Vec<Owner>,
+    pub(crate) parting: Parting,
     /// JSON in the collection's stored form, without `apiVersion` and `kind`: lists show items so.
     pub(crate) bytes: Bytes,
 }
@@ -49,6 +52,8 @@ impl Object {
             uid: read.uid().to_owned(),
             labels: read.labels(),
             fields: fields::of(collection, &value),
+            owners: dependents::owners_of(&value),
+            parting: dependents::parting_of(&value),
             bytes: Bytes::from(value.to_string()),
         }
     }
@@ -77,7 +82,7 @@ impl Object {
         whole.freeze()
     }
 
-    /// The object's JSON as it stands in a list: without `apiVersion` and `kind`, like the API server's own lists.
+    /// The object's JSON as it stands in a list of a built-in kind: without `apiVersion` and `kind`.
     pub(crate) fn list_item(&self, resource: &Resource) -> Bytes {
         match resource.view {
             crate::resource::View::Stored => self.bytes.clone(),

@@ -10,12 +10,14 @@ use base64::Engine;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use crate::registry;
+
 /// What every such body begins with.
 const MAGIC: &[u8] = b"k8s\0";
-const ENVELOPE: &str = "k8s.io.apimachinery.pkg.runtime.Unknown";
-const META: &str = "k8s.io.apimachinery.pkg.apis.meta.v1";
-/// Deepest nesting followed; the kinds in the table have five levels.
-const DEPTH_MAX: usize = 16;
+const ENVELOPE: &str = "apimachinery.pkg.runtime.Unknown";
+const META: &str = "apimachinery.pkg.apis.meta.v1";
+/// Deepest nesting followed; a Pod's affinity in a CronJob has a dozen levels.
+const DEPTH_MAX: usize = 32;
 
 /// Why a body cannot be read.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -40,12 +42,16 @@ type Messages = BTreeMap<&'static str, BTreeMap<u32, (&'static str, &'static str
 /// Message -> number -> (field, type).
 static MESSAGES: LazyLock<Messages> = LazyLock::new(|| {
     let mut messages = Messages::new();
-    for line in include_str!("proto_fields.tsv").lines().filter(|line| !line.starts_with('#')) {
-        let columns: Vec<&'static str> = line.split('\t').collect();
-        if let [message, number, field, kind] = columns.as_slice()
-            && let Ok(number) = number.parse()
-        {
-            messages.entry(message).or_default().insert(number, (field, kind));
+    for line in include_str!("tables/proto_fields.tsv").lines().filter(|line| !line.starts_with('#')) {
+        let mut columns = line.split('\t');
+        let fields = messages.entry(columns.next().unwrap_or_default()).or_default();
+        for column in columns {
+            let mut words = column.split(' ');
+            if let (Some(Ok(number)), Some(field), Some(kind)) =
+                (words.next().map(str::parse), words.next(), words.next())
+            {
+                fields.insert(number, (field, kind));
+            }
         }
     }
     messages
@@ -85,9 +91,8 @@ fn message_of(api_version: &str, kind: &str) -> Option<String> {
     if kind == "DeleteOptions" {
         return Some(format!("{META}.DeleteOptions"));
     }
-    let (group, version) = api_version.split_once('/').unwrap_or(("core", api_version));
-    let package = group.split('.').next()?;
-    Some(format!("k8s.io.api.{package}.{version}.{kind}"))
+    // Messages and schemas have the same names, but for what they begin with.
+    registry::definition_of(api_version, kind).map(|definition| definition.trim_start_matches("io.k8s.").to_owned())
 }
 
 /// One value as it stands on the wire.
@@ -164,9 +169,7 @@ fn message(name: &str, bytes: &[u8], depth_left: usize) -> Result<Value> {
             let Wire::Bytes(entry) = wire else { return Err(mismatch(0)) };
             let (key, item) = map_entry(name, item, entry, depth_left)?;
             object.entry(*field).or_insert_with(|| Value::Object(Map::new()))[key] = item;
-        } else if let Some(value) = value(name, kind, &wire, depth_left)?
-            && !is_unset(name, &value)
-        {
+        } else if let Some(value) = value(name, kind, &wire, depth_left)? {
             object.insert((*field).to_owned(), value);
         }
     }
@@ -175,19 +178,6 @@ fn message(name: &str, bytes: &[u8], depth_left: usize) -> Result<Value> {
 
 fn inner<'a>(kind: &'a str, prefix: &str) -> Option<&'a str> {
     kind.strip_prefix(prefix)?.strip_suffix('>')
-}
-
-/// Go writes fields that are not pointers even when they are empty; in JSON they are then absent. Those of some messages are all
-/// pointers, and mean what they say.
-fn is_unset(message: &str, value: &Value) -> bool {
-    let empty = match value {
-        Value::String(text) => text.is_empty(),
-        Value::Number(number) => number.as_i64() == Some(0),
-        Value::Object(fields) => fields.is_empty(),
-        _ => false,
-    };
-    let all_pointers = [".LeaseSpec", ".DeleteOptions", ".Preconditions"];
-    empty && !all_pointers.iter().any(|suffix| message.ends_with(suffix))
 }
 
 fn map_entry(name: &str, kind: &str, entry: &[u8], depth_left: usize) -> Result<(String, Value)> {
@@ -215,7 +205,23 @@ fn value(message_name: &str, kind: &str, wire: &Wire<'_>, depth_left: usize) -> 
         (kind, Wire::Bytes(bytes)) if kind.ends_with(".v1.MicroTime") => {
             return Ok(time(bytes, "%Y-%m-%dT%H:%M:%S%.6fZ"));
         }
-        (kind, Wire::Bytes(bytes)) if kind.ends_with(".v1.FieldsV1") => fields_v1(bytes),
+        (kind, Wire::Bytes(bytes))
+            if [".v1.FieldsV1", ".runtime.RawExtension"].iter().any(|name| kind.ends_with(name)) =>
+        {
+            embedded_json(bytes)
+        }
+        (kind, Wire::Bytes(bytes)) if kind.ends_with(".resource.Quantity") => {
+            message(kind, bytes, depth_left)?.get("string").cloned().unwrap_or_else(|| "0".into())
+        }
+        (kind, Wire::Bytes(bytes)) if kind.ends_with(".intstr.IntOrString") => {
+            let read = message(kind, bytes, depth_left)?;
+            let field = if read["type"] == 1 { "strVal" } else { "intVal" };
+            read.get(field).cloned().unwrap_or_else(|| 0.into())
+        }
+        // A list with a name, such as the values of one key in UserInfo.
+        (kind, Wire::Bytes(bytes)) if kind.ends_with(".ExtraValue") => {
+            message(kind, bytes, depth_left)?.get("items").cloned().unwrap_or_else(|| Value::Array(Vec::new()))
+        }
         (kind, Wire::Bytes(bytes)) => message(kind, bytes, depth_left)?,
         (_, Wire::Varint(_)) => return Err(mismatch(0)),
         (_, Wire::Fixed) => return Err(mismatch(1)),
@@ -241,8 +247,8 @@ fn time(bytes: &[u8], format: &str) -> Option<Value> {
     Some(time.strftime(format).to_string().into())
 }
 
-/// Field sets are JSON inside the message.
-fn fields_v1(bytes: &[u8]) -> Value {
+/// Field sets and objects of any kind are JSON inside the message.
+fn embedded_json(bytes: &[u8]) -> Value {
     let raw = fields("FieldsV1", bytes).flatten().find_map(|field| match field {
         (1, Wire::Bytes(raw)) => serde_json::from_slice(raw).ok(),
         _ => None,
@@ -268,14 +274,14 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_read_with_its_maps_and_without_what_is_unset() {
+    fn a_secret_is_read_with_its_maps_and_without_times_that_are_unset() {
         let metadata = [field(1, b"s"), field(3, b""), field(8, &[8, 0, 16, 0])].concat();
         let entry = [field(1, b"k"), field(2, b"hello")].concat();
         let raw = [field(1, &metadata), field(2, &entry), field(3, b"Opaque"), vec![5 << 3, 1]].concat();
         assert_eq!(
             decode(&envelope("v1", "Secret", &raw)).unwrap(),
             json!({
-                "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"k": "aGVsbG8="},
+                "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": ""}, "data": {"k": "aGVsbG8="},
                 "type": "Opaque", "immutable": true,
             })
         );
@@ -294,11 +300,23 @@ mod tests {
     }
 
     #[test]
+    fn quantities_and_ports_have_their_json_forms() {
+        let quantity = field(1, b"500m");
+        let limits = [field(1, b"cpu"), field(2, &quantity)].concat();
+        let container = [field(1, b"c"), field(8, &field(1, &limits))].concat();
+        let pod = decode(&envelope("v1", "Pod", &field(2, &field(2, &container)))).unwrap();
+        let container = &pod["spec"]["containers"][0];
+        assert_eq!(container["resources"]["limits"], json!({"cpu": "500m"}), "{pod}");
+        let named = field(4, &[vec![8, 1], field(3, b"http")].concat());
+        let service = decode(&envelope("v1", "Service", &field(2, &field(1, &named)))).unwrap();
+        assert_eq!(service["spec"]["ports"], json!([{"targetPort": "http"}]), "{service}");
+    }
+
+    #[test]
     fn what_cannot_be_read_is_refused() {
         assert_eq!(decode(b"{}"), Err(ProtobufError::NoEnvelope));
         let truncated = &envelope("v1", "Secret", &field(1, b"abc"))[..10];
         assert_eq!(decode(truncated), Err(ProtobufError::Truncated));
-        assert!(matches!(decode(&envelope("apps/v1", "Deployment", &[])), Err(ProtobufError::UnknownKind { .. })));
-        assert!(matches!(decode(&envelope("v1", "Pod", &[])), Err(ProtobufError::UnknownKind { .. })));
+        assert!(matches!(decode(&envelope("example.org/v1", "Widget", &[])), Err(ProtobufError::UnknownKind { .. })));
     }
 }

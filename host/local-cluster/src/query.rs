@@ -30,14 +30,9 @@ impl Query {
         self.get(name).unwrap_or_default()
     }
 
-    /// Go's reading of a boolean parameter: present without a value is true.
-    pub(crate) fn flag(&self, name: &str) -> Result<bool> {
-        match self.get(name) {
-            None => Ok(false),
-            Some("" | "1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
-            Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
-            Some(other) => Err(Refusal::bad_request(format!("strconv.ParseBool: parsing {other:?}: invalid syntax"))),
-        }
+    /// A boolean parameter, as apimachinery reads it: given and neither "false" nor "0" is true.
+    pub(crate) fn flag(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|text| text != "0" && !text.eq_ignore_ascii_case("false"))
     }
 
     pub(crate) fn number(&self, name: &str) -> Result<Option<i64>> {
@@ -77,20 +72,14 @@ impl WriteOptions {
     /// `kind` names the options in messages: `CreateOptions`, `UpdateOptions`, `PatchOptions`.
     pub(crate) fn parse(query: &Query, kind: &str) -> Result<Self> {
         let mut errors = Vec::new();
-        let dry_run = match query.get("dryRun") {
-            None | Some("") => false,
-            Some("All") => true,
-            Some(other) => {
-                errors.push(FieldError::not_supported("dryRun", other, &["All"]));
-                false
-            }
-        };
+        let dry_run = query.all("dryRun").unwrap_or_default();
+        errors.extend(dry_run_error(&dry_run));
         let validation = match query.text("fieldValidation") {
             "" | "Warn" => FieldValidation::Warn,
             "Ignore" => FieldValidation::Ignore,
             "Strict" => FieldValidation::Strict,
             other => {
-                errors.push(FieldError::not_supported("fieldValidation", other, &["", "Ignore", "Warn", "Strict"]));
+                errors.push(FieldError::not_supported("fieldValidation", other, &["", "Ignore", "Strict", "Warn"]));
                 FieldValidation::Warn
             }
         };
@@ -98,18 +87,35 @@ impl WriteOptions {
         if field_manager.chars().count() > FIELD_MANAGER_CHARACTERS_MAX {
             errors.push(FieldError::too_long("fieldManager", FIELD_MANAGER_CHARACTERS_MAX));
         }
-        if field_manager.chars().any(char::is_control) {
-            errors.push(FieldError::invalid_text(
-                "fieldManager",
-                &field_manager,
-                "should only contain printable characters",
-            ));
+        if let Some((at, character)) = field_manager.chars().enumerate().find(|(_, character)| character.is_control()) {
+            let why = format!("invalid character U+{:04X} (at position {at})", u32::from(character));
+            let quoted: String = field_manager.chars().map(go_quoted).collect();
+            errors.push(FieldError::invalid("fieldManager", &format!("\"{quoted}\""), &why));
         }
         if errors.is_empty() {
-            Ok(Self { dry_run, validation, field_manager })
+            Ok(Self { dry_run: !dry_run.is_empty(), validation, field_manager })
         } else {
             Err(Refusal::invalid(kind, "meta.k8s.io", "", &errors))
         }
+    }
+}
+
+/// Dry runs are of everything; each other value is shown with all that were given.
+pub(crate) fn dry_run_error(values: &[String]) -> Option<FieldError> {
+    let only_all = values.iter().all(|value| value == "All");
+    (!only_all).then(|| FieldError::not_supported_value("dryRun", &serde_json::json!(values), &["All"]))
+}
+
+/// A character as Go's `%q` writes it.
+fn go_quoted(character: char) -> String {
+    match character {
+        '\n' => "\\n".to_owned(),
+        '\t' => "\\t".to_owned(),
+        '\r' => "\\r".to_owned(),
+        '"' => "\\\"".to_owned(),
+        '\\' => "\\\\".to_owned(),
+        control if control.is_control() => format!("\\x{:02x}", u32::from(control)),
+        other => other.to_string(),
     }
 }
 

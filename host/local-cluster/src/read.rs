@@ -32,26 +32,54 @@ pub(crate) struct Page {
     pub(crate) objects: Vec<Arc<Object>>,
 }
 
-/// Where the next page starts, as the token carries it.
-#[derive(Debug, Serialize, Deserialize)]
+/// Where the next page starts, as the token carries it (apiserver `storage.continueToken`).
+#[derive(Debug, Serialize, Deserialize, Default)]
+#[serde(default)]
 struct Continue {
-    /// Version of the snapshot; absent to go on with the newest state.
-    rv: Option<u64>,
-    /// The last key of the page before.
-    namespace: String,
-    name: String,
+    /// The form of the token.
+    v: String,
+    /// Version of the snapshot; -1 to go on with the newest state.
+    rv: i64,
+    /// The first key that may follow: the last one's path below the list's, and a zero byte.
+    start: String,
 }
 
+const TOKEN_FORM: &str = "meta.k8s.io/v1";
+
 impl Continue {
+    fn after(key: &Key, in_namespace: bool, version: u64) -> Self {
+        let start = match key.namespace.as_str() {
+            namespace if !in_namespace && !namespace.is_empty() => format!("/{namespace}/{}\0", key.name),
+            _ => format!("/{}\0", key.name),
+        };
+        Self { v: TOKEN_FORM.to_owned(), rv: i64::try_from(version).unwrap_or(i64::MAX), start }
+    }
+
+    /// The last key of the page before.
+    fn last(&self, namespace: Option<&str>, namespaced: bool) -> Key {
+        let path = self.start.trim_start_matches('/').trim_end_matches('\0');
+        match (namespace, path.split_once('/')) {
+            (None, Some((namespace, name))) if namespaced => Key::new(namespace, name),
+            (namespace, _) => Key::new(namespace.unwrap_or_default(), path),
+        }
+    }
+
     fn encode(&self) -> String {
         let json = json!(self).to_string();
         base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(json)
     }
 
     fn decode(token: &str) -> Result<Self> {
-        let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(token).ok();
-        let decoded = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        decoded.ok_or_else(|| Refusal::bad_request("continue key is not valid: illegal base64 data or JSON"))
+        let refuse =
+            |why: &str| Refusal::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
+        let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(token.trim_end_matches('='));
+        let bytes = bytes.map_err(|error| refuse(&error.to_string()))?;
+        let decoded: Self =
+            serde_json::from_slice(&bytes).map_err(|error| refuse(&crate::go_json::syntax_error(&bytes, &error)))?;
+        if decoded.v != TOKEN_FORM {
+            return Err(refuse(&format!("server does not recognize this encoded version {}", decoded.v)));
+        }
+        Ok(decoded)
     }
 }
 
@@ -70,7 +98,8 @@ pub(crate) fn get(
     name: &str,
     query: &Query,
 ) -> Result<Arc<Object>> {
-    let wanted = version(query)?;
+    // A single object's error has no status of its own.
+    let wanted = version(query).map_err(|why| Refusal::new(500, "", why))?;
     refuse_future(store, wanted)?;
     let object = store.get(resource.collection, &Key::new(namespace, name));
     object.ok_or_else(|| Refusal::not_found(resource, name))
@@ -92,7 +121,7 @@ pub(crate) fn list(
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let token = query.text("continue");
     let matching = resource_version_match(query, token)?;
-    let wanted = version(query)?;
+    let wanted = list_version(query)?;
     let (version, mut objects) = if !token.is_empty() {
         if wanted != 0 {
             return Err(Refusal::bad_request("specifying resource version is not allowed when using continue"));
@@ -114,8 +143,7 @@ pub(crate) fn list(
         metadata.remaining = selector.is_everything().then(|| (objects.len() - limit) as u64);
         objects.truncate(limit);
         if let Some(last) = objects.last() {
-            let key = last.key.clone();
-            metadata.next = Continue { rv: Some(version), namespace: key.namespace, name: key.name }.encode();
+            metadata.next = Continue::after(&last.key, namespace.is_some(), version).encode();
         }
     }
     Ok(Page { metadata, objects })
@@ -128,32 +156,36 @@ fn rest_of_list(
     namespace: Option<&str>,
     token: Continue,
 ) -> Result<(u64, Vec<Arc<Object>>)> {
-    let (version, mut objects) = match token.rv {
-        None => store.list(resource.collection, namespace),
-        Some(version) => match store.list_at(resource.collection, namespace, version) {
+    let last = token.last(namespace, resource.namespaced);
+    let (version, mut objects) = match u64::try_from(token.rv) {
+        Err(_) => store.list(resource.collection, namespace),
+        Ok(version) => match store.list_at(resource.collection, namespace, version) {
             Ok(objects) => (version, objects),
             Err(_) => {
                 let mut refusal = Refusal::expired(CONTINUE_TOO_OLD);
-                refusal.next = Some(Continue { rv: None, ..token }.encode());
+                refusal.next = Some(Continue { rv: -1, ..token }.encode().into());
                 return Err(refusal);
             }
         },
     };
-    let last = Key { namespace: token.namespace, name: token.name };
     objects.retain(|object| object.key > last);
     Ok((version, objects))
 }
 
-/// The request's resourceVersion; absent and "0" both read as 0: any version will do.
-pub(crate) fn version(query: &Query) -> Result<u64> {
+/// The request's resourceVersion, or what is wrong with it; absent and "0" both read as 0: any version will do.
+pub(crate) fn version(query: &Query) -> std::result::Result<u64, String> {
     let text = query.text("resourceVersion");
     if text.is_empty() {
         return Ok(0);
     }
     text.parse().map_err(|_| {
         let why = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
-        Refusal::invalid("", "", "", &[FieldError::invalid_text("resourceVersion", text, &why)])
+        format!("resourceVersion: Invalid value: {text:?}: {why}")
     })
+}
+
+fn list_version(query: &Query) -> Result<u64> {
+    version(query).map_err(|why| Refusal::bad_request(format!("invalid resource version: {why}")))
 }
 
 fn resource_version_match(query: &Query, token: &str) -> Result<Option<Match>> {
@@ -169,11 +201,22 @@ fn resource_version_match(query: &Query, token: &str) -> Result<Option<Match>> {
             return refuse(FieldError::not_supported("resourceVersionMatch", other, &supported));
         }
     };
-    if !token.is_empty() {
-        return forbidden("resourceVersionMatch is forbidden when continue is provided");
+    let unfit = [
+        (
+            query.text("resourceVersion").is_empty(),
+            "resourceVersionMatch is forbidden unless resourceVersion is provided",
+        ),
+        (!token.is_empty(), "resourceVersionMatch is forbidden when continue is provided"),
+    ];
+    let errors: Vec<FieldError> = unfit
+        .into_iter()
+        .filter(|(unfit, _)| *unfit)
+        .map(|(_, why)| FieldError::forbidden("resourceVersionMatch", why))
+        .collect();
+    if !errors.is_empty() {
+        return Err(Refusal::invalid("ListOptions", "meta.k8s.io", "", &errors));
     }
     match query.text("resourceVersion") {
-        "" => forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided"),
         "0" if matching == Match::Exact => {
             forbidden("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"")
         }
@@ -186,7 +229,7 @@ fn refuse_future(store: &Store, wanted: u64) -> Result<()> {
     if wanted <= current {
         return Ok(());
     }
-    let message = format!("Too large resource version: {wanted}, current: {current}");
+    let message = format!("Timeout: Too large resource version: {wanted}, current: {current}");
     Err(Refusal::new(504, "Timeout", message).with_details(json!({
         "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
         "retryAfterSeconds": 1,

@@ -1,49 +1,45 @@
-//! The table of kinds: what is served, under which names, and with which of the API server's per-kind strategies.
+//! A kind as it is served: its names, its scope, its schema, and the flags of the API server's strategy for it.
 //!
-//! Owns no object and no rule beyond a flag; everything that differs between kinds and is more than a flag lives in `validation`,
-//! `defaults`, `fields` and `table`.
+//! Owns no object and no rule beyond a flag; what differs between kinds and is more than a flag lives in `validation`, `defaults`,
+//! `fields` and `table`. Which kinds there are is `registry`'s.
 
-use k8s_openapi::api::{coordination, core, events};
-use k8s_openapi::{ListableResource, Metadata};
-use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use std::sync::Arc;
 
-use crate::decode::{DecodeError, Decoded, decode_typed};
+use serde::Deserialize;
 
-/// Where objects are stored. Two resources may share one collection (events are served by two groups).
+use crate::custom::Custom;
+use crate::schema::{self, Schema};
+
+/// Where objects are stored. Two resources may share one collection (events are served by two groups, custom resources in several
+/// versions). The named ones have rules of their own here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Collection {
     Namespaces,
+    CustomResourceDefinitions,
     ConfigMaps,
     Secrets,
     ServiceAccounts,
     Pods,
+    Services,
     Events,
     Leases,
+    /// Numbered by the registry.
+    Other(u32),
 }
 
 impl Collection {
-    pub(crate) const ALL: [Collection; 7] = [
-        Collection::Namespaces,
-        Collection::ConfigMaps,
-        Collection::Secrets,
-        Collection::ServiceAccounts,
-        Collection::Pods,
-        Collection::Events,
-        Collection::Leases,
+    /// The collections with rules of their own, and the names they are journaled under.
+    pub(crate) const NAMED: [(Collection, &'static str); 9] = [
+        (Collection::Namespaces, "namespaces"),
+        (Collection::CustomResourceDefinitions, "customresourcedefinitions.apiextensions.k8s.io"),
+        (Collection::ConfigMaps, "configmaps"),
+        (Collection::Secrets, "secrets"),
+        (Collection::ServiceAccounts, "serviceaccounts"),
+        (Collection::Pods, "pods"),
+        (Collection::Services, "services"),
+        (Collection::Events, "events"),
+        (Collection::Leases, "leases"),
     ];
-
-    /// The resource whose form is the stored one.
-    pub(crate) fn resource(self) -> &'static Resource {
-        RESOURCES
-            .iter()
-            .find(|resource| resource.collection == self && resource.view == View::Stored)
-            .unwrap_or(&RESOURCES[0])
-    }
-
-    pub(crate) fn from_plural(plural: &str) -> Option<Collection> {
-        Self::ALL.into_iter().find(|collection| collection.resource().plural == plural)
-    }
 }
 
 /// How a resource's JSON relates to what is stored.
@@ -55,6 +51,24 @@ pub(crate) enum View {
     EventsGroup,
 }
 
+/// One subresource, as discovery tells of it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Subresource {
+    #[serde(rename = "subresource")]
+    pub(crate) name: String,
+    #[serde(rename = "responseKind")]
+    pub(crate) answers: GroupVersionKind,
+    pub(crate) verbs: Vec<String>,
+}
+
+/// The kind of an answer. Group and version are empty where they are the resource's own.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct GroupVersionKind {
+    pub(crate) group: String,
+    pub(crate) version: String,
+    pub(crate) kind: String,
+}
+
 /// One served resource and the flags of its strategy in kube-apiserver (pkg/registry/*/strategy.go).
 pub(crate) struct Resource {
     pub(crate) group: &'static str,
@@ -64,22 +78,55 @@ pub(crate) struct Resource {
     pub(crate) list_kind: &'static str,
     pub(crate) singular: &'static str,
     pub(crate) plural: &'static str,
-    pub(crate) short_names: &'static [&'static str],
-    pub(crate) categories: &'static [&'static str],
+    pub(crate) short_names: Vec<String>,
+    pub(crate) categories: Vec<String>,
     pub(crate) namespaced: bool,
+    pub(crate) verbs: Vec<String>,
+    pub(crate) subresources: Vec<Subresource>,
     pub(crate) collection: Collection,
+    /// What the collection is journaled under.
+    pub(crate) collection_name: &'static str,
     pub(crate) view: View,
-    /// Subresources written with PUT and PATCH.
-    pub(crate) subresources: &'static [&'static str],
     /// `AllowCreateOnUpdate`: a PUT to a missing object creates it.
     pub(crate) create_on_update: bool,
     /// `AllowUnconditionalUpdate`: a PUT without a resourceVersion replaces whatever is there.
     pub(crate) unconditional_update: bool,
+    /// `metadata.generation` counts the changes of everything but metadata and status.
+    pub(crate) generation: bool,
     /// `ReturnDeletedObject`: DELETE answers with the object in place of a Status.
     pub(crate) returns_deleted: bool,
-    /// Go's package of the internal type, which conversion errors name.
-    pub(crate) internal_package: &'static str,
-    pub(crate) decode: fn(Value) -> Result<Decoded, DecodeError>,
+    /// As discovery shows it; empty for custom kinds, where it follows from the definition.
+    pub(crate) storage_version_hash: &'static str,
+    /// What `kubectl get` shows.
+    pub(crate) columns: Vec<Column>,
+    /// What is read and written, as published.
+    pub(crate) schema: Kind,
+    /// What is stored: differs where the view does.
+    pub(crate) stored_schema: Kind,
+    /// The version ownership records of this resource speak of.
+    pub(crate) recorded_api_version: &'static str,
+}
+
+/// A column of a table: name, type, format and priority; above 0 it is shown with `-o wide` only.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Column(pub(crate) String, pub(crate) String, pub(crate) String, pub(crate) i32);
+
+/// Where a kind's schema comes from.
+#[derive(Debug, Clone)]
+pub(crate) enum Kind {
+    /// One of Kubernetes' own, by the name of its definition.
+    BuiltIn(&'static str),
+    /// Of a CustomResourceDefinition.
+    Custom(Arc<Custom>),
+}
+
+impl Kind {
+    pub(crate) fn schema(&self) -> &Schema {
+        match self {
+            Kind::BuiltIn(definition) => schema::definition(definition),
+            Kind::Custom(custom) => &custom.schema,
+        }
+    }
 }
 
 impl std::fmt::Debug for Resource {
@@ -93,107 +140,53 @@ impl Resource {
     pub(crate) fn qualified(&self) -> String {
         qualified(self.plural, self.group)
     }
+
+    pub(crate) fn subresource(&self, name: &str) -> Option<&Subresource> {
+        self.subresources.iter().find(|subresource| subresource.name == name)
+    }
+
+    /// Whether the status is written through a door of its own.
+    pub(crate) fn has_status(&self) -> bool {
+        self.subresource("status").is_some()
+    }
+
+    /// An object before anything is set, as Go serialises it: what is there is not added by who creates it.
+    pub(crate) fn empty(&self) -> serde_json::Value {
+        let mut empty = crate::decode::empty(self.stored_schema.schema());
+        crate::metadata::of_mut(&mut empty);
+        empty
+    }
+
+    /// What of a `CustomResourceDefinition` this is a version of.
+    pub(crate) fn custom(&self) -> Option<&Custom> {
+        match &self.schema {
+            Kind::Custom(custom) => Some(custom),
+            Kind::BuiltIn(_) => None,
+        }
+    }
+
+    /// Group of the stored form: the one the API server's rules for objects speak of.
+    pub(crate) fn stored_group(&self) -> &'static str {
+        match self.view {
+            // Events of both groups are stored, and held to their rules, as those of the core group.
+            View::EventsGroup => "",
+            View::Stored => self.recorded_api_version.split_once('/').map_or("", |(group, _)| group),
+        }
+    }
+
+    /// Go's package of the internal type, which conversion errors name.
+    pub(crate) fn internal_package(&self) -> &str {
+        if self.group.is_empty() { "core" } else { self.group.split('.').next().unwrap_or_default() }
+    }
+
+    /// Whether requests for this kind are served; the sentence says why not.
+    pub(crate) fn unserved_because(&self) -> Option<&'static str> {
+        let horizontal = self.group == "autoscaling" && self.version == "v1";
+        horizontal
+            .then_some("autoscaling/v1: HorizontalPodAutoscalers are kept as autoscaling/v2 here; ask for that version")
+    }
 }
 
 pub(crate) fn qualified(name: &str, group: &str) -> String {
     if group.is_empty() { name.to_owned() } else { format!("{name}.{group}") }
-}
-
-const fn base<T>(collection: Collection, singular: &'static str) -> Resource
-where
-    T: ListableResource + Metadata + DeserializeOwned + Serialize,
-{
-    Resource {
-        group: T::GROUP,
-        version: T::VERSION,
-        api_version: T::API_VERSION,
-        kind: T::KIND,
-        list_kind: T::LIST_KIND,
-        singular,
-        plural: T::URL_PATH_SEGMENT,
-        short_names: &[],
-        categories: &[],
-        namespaced: true,
-        collection,
-        view: View::Stored,
-        subresources: &[],
-        create_on_update: false,
-        unconditional_update: true,
-        returns_deleted: false,
-        internal_package: "core",
-        decode: decode_typed::<T>,
-    }
-}
-
-/// Every resource served. The order is the one discovery shows.
-pub(crate) static RESOURCES: [Resource; 8] = [
-    Resource { short_names: &["cm"], ..base::<core::v1::ConfigMap>(Collection::ConfigMaps, "configmap") },
-    Resource { short_names: &["ev"], create_on_update: true, ..base::<core::v1::Event>(Collection::Events, "event") },
-    Resource {
-        short_names: &["ns"],
-        namespaced: false,
-        subresources: &["finalize", "status"],
-        returns_deleted: true,
-        ..base::<core::v1::Namespace>(Collection::Namespaces, "namespace")
-    },
-    Resource {
-        short_names: &["po"],
-        categories: &["all"],
-        subresources: &["status"],
-        returns_deleted: true,
-        ..base::<core::v1::Pod>(Collection::Pods, "pod")
-    },
-    base::<core::v1::Secret>(Collection::Secrets, "secret"),
-    Resource {
-        short_names: &["sa"],
-        returns_deleted: true,
-        ..base::<core::v1::ServiceAccount>(Collection::ServiceAccounts, "serviceaccount")
-    },
-    Resource {
-        create_on_update: true,
-        unconditional_update: false,
-        internal_package: "coordination",
-        ..base::<coordination::v1::Lease>(Collection::Leases, "lease")
-    },
-    Resource {
-        short_names: &["ev"],
-        create_on_update: true,
-        view: View::EventsGroup,
-        ..base::<events::v1::Event>(Collection::Events, "event")
-    },
-];
-
-/// The resource served under a group, version and plural name.
-pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
-    RESOURCES
-        .iter()
-        .find(|resource| resource.group == group && resource.version == version && resource.plural == plural)
-}
-
-#[cfg(test)]
-mod tests {
-    use k8s_openapi::{NamespaceResourceScope, Resource as _};
-
-    use super::*;
-
-    #[test]
-    fn scopes_are_those_of_the_published_api() {
-        fn namespaced<T: k8s_openapi::Resource>() -> bool {
-            std::any::type_name::<T::Scope>() == std::any::type_name::<NamespaceResourceScope>()
-        }
-        assert!(!namespaced::<core::v1::Namespace>());
-        assert!(namespaced::<core::v1::ConfigMap>());
-        assert_eq!(core::v1::ConfigMap::URL_PATH_SEGMENT, "configmaps");
-        for resource in &RESOURCES {
-            assert_eq!(resource.namespaced, resource.kind != "Namespace", "{resource:?}");
-        }
-    }
-
-    #[test]
-    fn every_collection_has_a_stored_form_of_its_own() {
-        for collection in Collection::ALL {
-            assert_eq!(collection.resource().collection, collection);
-            assert_eq!(Collection::from_plural(collection.resource().plural), Some(collection));
-        }
-    }
 }

@@ -2,11 +2,14 @@
 //!
 //! Paths only: whether the thing exists, or the verb is served for it, is decided by those who serve it.
 
+use std::sync::Arc;
+
 use http::Method;
 use percent::decode;
 
 use crate::query::Query;
-use crate::resource::{self, Resource};
+use crate::registry::Served;
+use crate::resource::Resource;
 
 /// Where a request points.
 #[derive(Debug)]
@@ -21,7 +24,7 @@ pub(crate) enum Target {
 
 #[derive(Debug)]
 pub(crate) struct ObjectPath {
-    pub(crate) resource: &'static Resource,
+    pub(crate) resource: Arc<Resource>,
     pub(crate) namespace: Option<String>,
     pub(crate) name: Option<String>,
     pub(crate) subresource: Option<String>,
@@ -64,10 +67,13 @@ mod percent {
 }
 
 impl Target {
-    pub(crate) fn parse(path: &str) -> Self {
+    pub(crate) fn parse(served: &Served, path: &str) -> Self {
         let segments: Vec<String> = path.split('/').filter(|part| !part.is_empty()).map(decode).collect();
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        // An empty segment is a name that nothing has.
+        let doubled = path.trim_end_matches('/').contains("//");
         let (group, version, rest) = match segments.as_slice() {
+            _ if doubled => return Target::Document(path.to_owned()),
             ["api", version, rest @ ..] if !rest.is_empty() => ("", *version, rest),
             ["apis", group, version, rest @ ..] if !rest.is_empty() => (*group, *version, rest),
             _ => return Target::Document(path.to_owned()),
@@ -80,10 +86,10 @@ impl Target {
         };
         let name = rest.get(1).map(|name| (*name).to_owned());
         let subresource = (rest.len() > 2).then(|| rest[2..].join("/"));
-        match resource::find(group, version, rest[0]) {
+        match served.find(group, version, rest[0]) {
             // A namespaced object without its namespace, or the reverse, is a path the API does not have.
             Some(resource) if resource.namespaced == namespace.is_some() || (resource.namespaced && name.is_none()) => {
-                Target::Objects(ObjectPath { resource, namespace, name, subresource })
+                Target::Objects(ObjectPath { resource: Arc::clone(resource), namespace, name, subresource })
             }
             _ => Target::Unserved(UnservedPath {
                 group: group.to_owned(),
@@ -100,9 +106,9 @@ impl Target {
 /// The verb of a request for objects, as RBAC names it; `None` for a method without one.
 pub(crate) fn verb(method: &Method, named: bool, query: &Query) -> Option<&'static str> {
     Some(match (method, named) {
-        (&Method::GET | &Method::HEAD, true) => "get",
-        (&Method::GET | &Method::HEAD, false) if query.flag("watch").unwrap_or(false) => "watch",
-        (&Method::GET | &Method::HEAD, false) => "list",
+        (&Method::GET, true) => "get",
+        (&Method::GET, false) if query.flag("watch") => "watch",
+        (&Method::GET, false) => "list",
         (&Method::POST, _) => "create",
         (&Method::PUT, _) => "update",
         (&Method::PATCH, _) => "patch",
@@ -129,9 +135,10 @@ pub(crate) fn method_verb(method: &Method) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::Registry;
 
     fn describe(path: &str) -> String {
-        match Target::parse(path) {
+        match Target::parse(&Registry::default().served(), path) {
             Target::Objects(path) => format!(
                 "{:?} {} {} {}",
                 path.resource,
@@ -157,7 +164,8 @@ mod tests {
             ("/apis/coordination.k8s.io/v1/namespaces/a/leases/b", "coordination.k8s.io/v1/leases a b -"),
             ("/apis/events.k8s.io/v1/events", "events.k8s.io/v1/events - - -"),
             ("/api/v1/configmaps/b", "unserved /v1/configmaps"),
-            ("/apis/apps/v1/namespaces/a/deployments", "unserved apps/v1/deployments"),
+            ("/apis/apps/v1/namespaces/a/deployments", "apps/v1/deployments a - -"),
+            ("/apis/example.org/v1/namespaces/a/widgets", "unserved example.org/v1/widgets"),
             ("/apis/coordination.k8s.io", "document /apis/coordination.k8s.io"),
             ("/healthz", "document /healthz"),
         ] {

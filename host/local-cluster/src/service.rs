@@ -16,8 +16,10 @@ use crate::body::BODY_BYTES_MAX;
 use crate::discovery;
 use crate::dispatch::{Head, origin, serve_objects, unserved};
 use crate::intercept::{Intercept, RequestInfo};
+use crate::negotiate;
 use crate::query::Query;
-use crate::respond::{Body, document, refused};
+use crate::registry::Served;
+use crate::respond::{Body, as_yaml, document, refused};
 use crate::route::{self, Target};
 use crate::status::Refusal;
 
@@ -59,7 +61,8 @@ impl LocalCluster {
         let raw_query = parts.uri.query().unwrap_or_default().to_owned();
         let path = parts.uri.path().to_owned();
         let query = Query::parse(&raw_query);
-        let target = Target::parse(&path);
+        let served = self.inner.store.registry.served();
+        let target = Target::parse(&served, &path);
         let verb = match &target {
             Target::Objects(path) => route::verb(&parts.method, path.name.is_some(), &query),
             Target::Unserved(path) => route::verb(&parts.method, path.name.is_some(), &query),
@@ -101,7 +104,11 @@ impl LocalCluster {
             Intercept::Drop => return Err(ConnectionDropped),
             Intercept::Hang => std::future::pending().await,
         }
-        let response = self.serve_head(&head, &body);
+        let mut response = self.serve_head(&head, &body);
+        let streams = head.verb == Some("watch");
+        if !streams && matches!(head.target, Target::Objects(_)) && negotiate::wants_yaml(head.accept().as_deref()) {
+            response = as_yaml(response).await;
+        }
         if !answer_delay.is_zero() {
             tokio::time::sleep(answer_delay).await;
         }
@@ -126,13 +133,15 @@ impl LocalCluster {
         let store = &self.inner.store;
         let outcome = match &head.target {
             Target::Document(path) => {
-                if matches!(head.method, Method::GET | Method::HEAD) {
-                    discovery::document(path, head.accept().as_deref()).map(document)
+                if !is_of_a_group(path, &store.registry.served()) {
+                    Err(Refusal::no_such_page())
+                } else if matches!(head.method, Method::GET | Method::HEAD) {
+                    discovery::document(&store.registry.served(), path, head.accept().as_deref()).map(document)
                 } else {
                     Err(Refusal::method_not_allowed())
                 }
             }
-            Target::Unserved(path) => Err(unserved(path)),
+            Target::Unserved(path) => Err(unserved(store, path)),
             Target::Objects(path) => serve_objects(store, head, path, body),
         };
         outcome.unwrap_or_else(|refusal| {
@@ -148,6 +157,18 @@ impl LocalCluster {
         let namespace = path.namespace.as_deref().unwrap_or_default();
         let name = path.name.as_deref().unwrap_or_default();
         self.inner.store.audit.record(origin.entry(None, namespace, name, refusal.code));
+    }
+}
+
+/// Whether a path below `/api` or `/apis` is of a group that is served. Elsewhere only what the server itself offers is known.
+fn is_of_a_group(path: &str, served: &Served) -> bool {
+    const OWN: [&str; 6] = ["healthz", "livez", "openapi", "readyz", "version", "api"];
+    let mut segments = path.split('/').filter(|part| !part.is_empty());
+    match (segments.next(), segments.next()) {
+        (None | Some("apis"), None) => true,
+        (Some("apis"), Some(group)) => served.resources().iter().any(|resource| resource.group == group),
+        (Some(first), _) => OWN.contains(&first),
+        (None, Some(_)) => false,
     }
 }
 

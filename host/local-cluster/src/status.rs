@@ -10,6 +10,9 @@ use crate::resource::{Resource, qualified};
 const OBJECT_MODIFIED: &str =
     "the object has been modified; please apply your changes to the latest version and try again";
 
+/// The reason of a refusal that is no `Status`, but a line of text.
+pub(crate) const PAGE_NOT_FOUND: &str = "PageNotFound";
+
 /// A refusal, as it will stand in a `Status`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Refusal {
@@ -18,7 +21,9 @@ pub(crate) struct Refusal {
     pub(crate) message: String,
     pub(crate) details: Option<Value>,
     /// A token to go on with, for a list whose snapshot is gone.
-    pub(crate) next: Option<String>,
+    pub(crate) next: Option<Box<str>>,
+    /// For `Warning` headers: a refused object may have been odd as well.
+    pub(crate) warnings: Vec<String>,
 }
 
 pub(crate) type Result<T> = std::result::Result<T, Refusal>;
@@ -36,6 +41,19 @@ impl FieldError {
         Self { reason: "FieldValueInvalid", field: field.into(), message: format!("Invalid value: {value}: {detail}") }
     }
 
+    /// A value of the wrong type; `value` is what it is.
+    pub(crate) fn type_invalid(field: impl Into<String>, value: &str, detail: &str) -> Self {
+        Self { reason: "FieldValueTypeInvalid", ..Self::invalid(field, value, detail) }
+    }
+
+    pub(crate) fn too_many(field: impl Into<String>, actual: usize, most: u64) -> Self {
+        Self {
+            reason: "FieldValueTooMany",
+            field: field.into(),
+            message: format!("Too many: {actual}: must have at most {most} items"),
+        }
+    }
+
     /// An invalid string, quoted as Go's `%q` does for ordinary text.
     pub(crate) fn invalid_text(field: impl Into<String>, value: &str, detail: &str) -> Self {
         Self::invalid(field, &format!("{value:?}"), detail)
@@ -51,11 +69,16 @@ impl FieldError {
     }
 
     pub(crate) fn not_supported(field: impl Into<String>, value: &str, supported: &[&str]) -> Self {
+        Self::not_supported_value(field, &Value::from(value), supported)
+    }
+
+    /// The same for a value of any type.
+    pub(crate) fn not_supported_value(field: impl Into<String>, value: &Value, supported: &[&str]) -> Self {
         let supported: Vec<String> = supported.iter().map(|value| format!("{value:?}")).collect();
         Self {
             reason: "FieldValueNotSupported",
             field: field.into(),
-            message: format!("Unsupported value: {value:?}: supported values: {}", supported.join(", ")),
+            message: format!("Unsupported value: {value}: supported values: {}", supported.join(", ")),
         }
     }
 
@@ -84,7 +107,7 @@ fn details(name: &str, group: &str, kind: &str) -> Value {
 
 impl Refusal {
     pub(crate) fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None, next: None }
+        Self { code, reason, message: message.into(), details: None, next: None, warnings: Vec::new() }
     }
 
     pub(crate) fn with_details(mut self, details: Value) -> Self {
@@ -109,9 +132,24 @@ impl Refusal {
         Self::new(404, "NotFound", "the server could not find the requested resource").with_details(json!({}))
     }
 
+    /// A path of no group at all; answered as plain text.
+    pub(crate) fn no_such_page() -> Self {
+        Self::new(404, PAGE_NOT_FOUND, "404 page not found")
+    }
+
     pub(crate) fn already_exists(resource: &Resource, name: &str) -> Self {
         Self::new(409, "AlreadyExists", format!("{} {name:?} already exists", resource.qualified()))
             .with_details(details(name, resource.group, resource.plural))
+    }
+
+    /// A name that is taken, where the client also gave a base to generate one from.
+    pub(crate) fn not_generated(resource: &Resource, name: &str) -> Self {
+        let mut refusal = Self::already_exists(resource, name);
+        refusal.message.push_str(", the server was not able to generate a unique name for the object");
+        if let Some(details) = &mut refusal.details {
+            details["retryAfterSeconds"] = 1.into();
+        }
+        refusal
     }
 
     /// A conflict about `what` (a plural, or a kind where the API server says it with the kind).
@@ -133,7 +171,14 @@ impl Refusal {
 
     /// `kind` is qualified by the group in the message only.
     pub(crate) fn invalid(kind: &str, group: &str, name: &str, errors: &[FieldError]) -> Self {
-        let texts: Vec<String> = errors.iter().map(|error| format!("{}: {}", error.field, error.message)).collect();
+        // What several rules complain about alike is said once, but caused as often.
+        let mut texts: Vec<String> = Vec::new();
+        for error in errors {
+            let text = format!("{}: {}", error.field, error.message);
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
         let listed = match texts.as_slice() {
             [only] => only.clone(),
             many => format!("[{}]", many.join(", ")),
@@ -166,6 +211,12 @@ impl Refusal {
         Self::new(500, "InternalError", message)
     }
 
+    /// The object it is about.
+    pub(crate) fn name(&self) -> &str {
+        let name = self.details.as_ref().and_then(|details| details.get("name"));
+        name.and_then(Value::as_str).unwrap_or_default()
+    }
+
     pub(crate) fn body(&self) -> Value {
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {},
@@ -175,7 +226,7 @@ impl Refusal {
             status["reason"] = self.reason.into();
         }
         if let Some(next) = &self.next {
-            status["metadata"]["continue"] = next.as_str().into();
+            status["metadata"]["continue"] = next.as_ref().into();
         }
         if let Some(details) = &self.details {
             status["details"] = details.clone();
@@ -187,7 +238,7 @@ impl Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resource::find;
+    use crate::registry::find;
 
     #[test]
     fn messages_name_the_resource_with_its_group() {

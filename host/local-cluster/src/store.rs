@@ -7,15 +7,17 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use serde_json::Value;
 
 use crate::audit::{Audit, AuditEntry};
+use crate::dependents::{Dependents, Place};
 use crate::history::{Change, History, TooOld};
 use crate::journal::{Journal, OpenError};
 use crate::object::{Key, Object};
+use crate::registry::Registry;
 use crate::resource::{Collection, Resource};
 
 /// Bounds of what the store remembers beside the objects themselves.
@@ -29,18 +31,36 @@ pub(crate) struct Bounds {
     pub(crate) audit_entries_max: usize,
 }
 
+/// The objects of one collection.
+#[derive(Debug)]
+struct Objects {
+    /// What the collection is journaled under.
+    name: String,
+    by_key: BTreeMap<Key, Arc<Object>>,
+}
+
+/// A collection nothing was ever stored in.
+static NO_OBJECTS: BTreeMap<Key, Arc<Object>> = BTreeMap::new();
+
 #[derive(Debug)]
 struct State {
     version: u64,
-    collections: BTreeMap<Collection, BTreeMap<Key, Arc<Object>>>,
+    collections: BTreeMap<Collection, Objects>,
     journal: Option<Journal>,
+    dependents: Dependents,
 }
 
 #[derive(Debug)]
 pub(crate) struct Store {
     state: Mutex<State>,
-    histories: BTreeMap<Collection, History>,
+    /// Made when a collection is first written or watched.
+    histories: RwLock<BTreeMap<Collection, Arc<History>>>,
+    bounds: Bounds,
+    /// The version the process started with: nothing older can be resumed from.
+    first_version: u64,
+    pub(crate) registry: Registry,
     pub(crate) audit: Audit,
+    collects_garbage: bool,
 }
 
 /// The state a commit was computed from.
@@ -54,7 +74,7 @@ pub(crate) enum Expected {
 #[derive(Debug, Clone)]
 pub(crate) struct Origin {
     pub(crate) verb: &'static str,
-    pub(crate) resource: &'static Resource,
+    pub(crate) resource: Arc<Resource>,
     pub(crate) subresource: Option<String>,
     pub(crate) user_agent: String,
     pub(crate) field_manager: String,
@@ -108,29 +128,38 @@ pub(crate) enum Rejected {
 }
 
 impl Store {
-    pub(crate) fn open(bounds: Bounds, directory: Option<&Path>) -> Result<Self, OpenError> {
+    pub(crate) fn open(bounds: Bounds, directory: Option<&Path>, collects_garbage: bool) -> Result<Self, OpenError> {
         let mut version = 0;
-        let mut collections: BTreeMap<Collection, BTreeMap<Key, Arc<Object>>> =
-            Collection::ALL.into_iter().map(|collection| (collection, BTreeMap::new())).collect();
+        let registry = Registry::default();
+        let mut collections: BTreeMap<Collection, Objects> = BTreeMap::new();
         let restore = |record: crate::journal::Record| {
             version = version.max(record.version);
-            let Some(collection) = Collection::from_plural(&record.collection) else { return };
-            let objects = collections.entry(collection).or_default();
+            if record.collection.is_empty() {
+                return;
+            }
+            let collection = registry.collection(&record.collection);
+            let objects = collections
+                .entry(collection)
+                .or_insert_with(|| Objects { name: record.collection, by_key: BTreeMap::new() });
             match record.object {
                 Some(value) => {
                     let object = Object::new(collection, value, record.version);
-                    objects.insert(object.key.clone(), Arc::new(object));
+                    objects.by_key.insert(object.key.clone(), Arc::new(object));
                 }
                 None => {
-                    objects.remove(&Key { namespace: record.namespace, name: record.name });
+                    objects.by_key.remove(&Key { namespace: record.namespace, name: record.name });
                 }
             }
         };
         let journal = directory.map(|directory| Journal::open(directory, restore)).transpose()?;
-        let history = || History::new(version, bounds.history_changes_max, bounds.history_bytes_max);
-        let histories = Collection::ALL.into_iter().map(|collection| (collection, history())).collect();
-        let state = Mutex::new(State { version, collections, journal });
-        Ok(Self { state, histories, audit: Audit::new(bounds.audit_entries_max) })
+        let mut dependents = Dependents::default();
+        for (collection, objects) in &collections {
+            objects.by_key.values().for_each(|object| dependents.note(*collection, None, Some(object)));
+        }
+        let state = Mutex::new(State { version, collections, journal, dependents });
+        let histories = RwLock::new(BTreeMap::new());
+        let audit = Audit::new(bounds.audit_entries_max);
+        Ok(Self { state, histories, bounds, first_version: version, registry, audit, collects_garbage })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -138,8 +167,18 @@ impl Store {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn history(&self, collection: Collection) -> &History {
-        &self.histories[&collection]
+    pub(crate) fn history(&self, collection: Collection) -> Arc<History> {
+        let histories = self.histories.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(history) = histories.get(&collection) {
+            return Arc::clone(history);
+        }
+        drop(histories);
+        let mut histories = self.histories.write().unwrap_or_else(PoisonError::into_inner);
+        let history = histories.entry(collection).or_insert_with(|| {
+            let Bounds { history_changes_max, history_bytes_max, .. } = self.bounds;
+            Arc::new(History::new(self.first_version, history_changes_max, history_bytes_max))
+        });
+        Arc::clone(history)
     }
 
     /// The newest resourceVersion.
@@ -149,6 +188,11 @@ impl Store {
 
     pub(crate) fn get(&self, collection: Collection, key: &Key) -> Option<Arc<Object>> {
         self.lock().objects(collection).get(key).cloned()
+    }
+
+    /// Whether anything is stored in a namespace.
+    pub(crate) fn has_content(&self, namespace: &str) -> bool {
+        self.lock().has_content(namespace)
     }
 
     /// The objects of a collection, in one namespace or all, ordered by namespace and name, and the version they are of.
@@ -182,6 +226,21 @@ impl Store {
         Ok(objects.into_values().collect())
     }
 
+    /// The objects that name this uid as an owner.
+    pub(crate) fn dependents(&self, uid: &str) -> Vec<Place> {
+        self.lock().dependents.of(uid)
+    }
+
+    /// Whether there are objects the garbage collector is to look at.
+    pub(crate) fn is_garbage_due(&self) -> bool {
+        self.collects_garbage && self.lock().dependents.is_due()
+    }
+
+    /// Takes one of them.
+    pub(crate) fn take_garbage_due(&self) -> Option<Place> {
+        self.lock().dependents.take_due()
+    }
+
     /// Makes one change and tells its watchers, or says why not. Returns the object as stored; for a removal, its last state
     /// under the version of the removal.
     pub(crate) fn commit(&self, commit: Commit<'_>) -> Result<Arc<Object>, Rejected> {
@@ -189,7 +248,7 @@ impl Store {
         let mut state = self.lock();
         let previous = state.objects(collection).get(key).cloned();
         match (expected, &previous) {
-            (Expected::Absent, None) => state.admit_creation(collection, key)?,
+            (Expected::Absent, None) => state.admit_creation(key)?,
             (Expected::Version(version), Some(object)) if object.version == version => {}
             _ => return Err(Rejected::Moved),
         }
@@ -204,15 +263,21 @@ impl Store {
             (None, None) => return Err(Rejected::Moved),
         };
         let object = Arc::new(object);
-        state.persist(collection, key, version, (!deleted).then_some(&object)).map_err(Rejected::NotPersisted)?;
+        state
+            .persist(origin.resource.collection_name, key, version, (!deleted).then_some(&object))
+            .map_err(Rejected::NotPersisted)?;
         state.version = version;
-        let objects = state.collections.entry(collection).or_default();
+        let objects = state
+            .collections
+            .entry(collection)
+            .or_insert_with(|| Objects { name: origin.resource.collection_name.to_owned(), by_key: BTreeMap::new() });
         if deleted {
-            objects.remove(key);
+            objects.by_key.remove(key);
         } else {
-            objects.insert(key.clone(), Arc::clone(&object));
+            objects.by_key.insert(key.clone(), Arc::clone(&object));
         }
         self.audit.record(origin.entry(Some(version), &key.namespace, &key.name, code));
+        state.dependents.note(collection, previous.as_deref(), (!deleted).then_some(object.as_ref()));
         // Still under the lock: watchers must see versions in order.
         self.history(collection).push(Change { version, object: Arc::clone(&object), previous, deleted });
         Ok(object)
@@ -221,7 +286,7 @@ impl Store {
 
 impl State {
     fn objects(&self, collection: Collection) -> &BTreeMap<Key, Arc<Object>> {
-        &self.collections[&collection]
+        self.collections.get(&collection).map_or(&NO_OBJECTS, |objects| &objects.by_key)
     }
 
     fn in_namespace(&self, collection: Collection, namespace: Option<&str>) -> Vec<Arc<Object>> {
@@ -238,12 +303,12 @@ impl State {
 
     fn has_content(&self, namespace: &str) -> bool {
         self.collections.values().any(|objects| {
-            objects.range(Key::new(namespace, "")..).next().is_some_and(|(key, _)| key.namespace == namespace)
+            objects.by_key.range(Key::new(namespace, "")..).next().is_some_and(|(key, _)| key.namespace == namespace)
         })
     }
 
-    fn admit_creation(&self, collection: Collection, key: &Key) -> Result<(), Rejected> {
-        if !collection.resource().namespaced {
+    fn admit_creation(&self, key: &Key) -> Result<(), Rejected> {
+        if key.namespace.is_empty() {
             return Ok(());
         }
         let namespace = self.objects(Collection::Namespaces).get(&Key::new("", &key.namespace));
@@ -255,19 +320,13 @@ impl State {
         Ok(())
     }
 
-    fn persist(
-        &mut self,
-        collection: Collection,
-        key: &Key,
-        version: u64,
-        object: Option<&Arc<Object>>,
-    ) -> io::Result<()> {
+    fn persist(&mut self, collection: &str, key: &Key, version: u64, object: Option<&Arc<Object>>) -> io::Result<()> {
         let Some(journal) = &mut self.journal else { return Ok(()) };
         if journal.is_due_for_compaction() {
             let objects = self
                 .collections
-                .iter()
-                .flat_map(|(collection, objects)| objects.values().map(move |object| (*collection, object.as_ref())));
+                .values()
+                .flat_map(|objects| objects.by_key.values().map(|object| (objects.name.as_str(), object.as_ref())));
             journal.compact(self.version, objects)?;
         }
         journal.append(collection, key, version, object.map(AsRef::as_ref))

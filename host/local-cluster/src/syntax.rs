@@ -8,6 +8,9 @@ const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower ca
 const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', \
     and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is \
     '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+const LABEL_FROM_A_LETTER: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an \
+    alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation \
+    is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 const NAME_PART: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with \
     an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
     '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
@@ -36,7 +39,7 @@ fn is_dns_label(text: &str) -> bool {
 pub(crate) fn dns_subdomain(text: &str) -> Vec<String> {
     let mut complaints = Vec::new();
     if text.len() > SUBDOMAIN_BYTES_MAX {
-        complaints.push(too_long(SUBDOMAIN_BYTES_MAX));
+        complaints.push(format!("must be no more than {SUBDOMAIN_BYTES_MAX} characters"));
     }
     if !text.split('.').all(is_dns_label) {
         complaints.push(SUBDOMAIN.to_owned());
@@ -56,6 +59,18 @@ pub(crate) fn dns_label(text: &str) -> Vec<String> {
     complaints
 }
 
+/// A DNS label that starts with a letter: what services' names are (RFC 1035).
+pub(crate) fn dns_label_from_a_letter(text: &str) -> Vec<String> {
+    let mut complaints = Vec::new();
+    if text.len() > LABEL_BYTES_MAX {
+        complaints.push(too_long(LABEL_BYTES_MAX));
+    }
+    if !is_dns_label(text) || !text.starts_with(|first: char| first.is_ascii_lowercase()) {
+        complaints.push(LABEL_FROM_A_LETTER.to_owned());
+    }
+    complaints
+}
+
 fn is_name_part(text: &str) -> bool {
     let bytes = text.as_bytes();
     bytes.first().is_some_and(u8::is_ascii_alphanumeric)
@@ -63,8 +78,17 @@ fn is_name_part(text: &str) -> bool {
         && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
 }
 
-/// A key of a label or annotation: an optional DNS subdomain, a slash, a name.
+/// A key of a label, or of an annotation: a qualified name, told as what it is.
+pub(crate) fn label_key(text: &str) -> Vec<String> {
+    qualified("a valid label key", text)
+}
+
+/// An optional DNS subdomain, a slash, a name.
 pub(crate) fn qualified_name(text: &str) -> Vec<String> {
+    qualified("a qualified name", text)
+}
+
+fn qualified(what: &str, text: &str) -> Vec<String> {
     let mut complaints = Vec::new();
     let parts: Vec<&str> = text.split('/').collect();
     let name = match parts.as_slice() {
@@ -80,7 +104,7 @@ pub(crate) fn qualified_name(text: &str) -> Vec<String> {
         _ => {
             let with_prefix = NAME_PART.strip_prefix("name part ").unwrap_or(NAME_PART);
             complaints.push(format!(
-                "a qualified name {with_prefix} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+                "{what} {with_prefix} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
             ));
             return complaints;
         }

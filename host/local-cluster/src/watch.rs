@@ -61,10 +61,12 @@ impl WatchRequest {
         selector: Selector,
         query: &Query,
     ) -> Result<Self> {
-        let bookmarks = query.flag("allowWatchBookmarks")?;
-        let initial_events = query.get("sendInitialEvents").map(|_| query.flag("sendInitialEvents")).transpose()?;
+        let bookmarks = query.flag("allowWatchBookmarks");
+        let initial_events = query.get("sendInitialEvents").map(|_| query.flag("sendInitialEvents"));
         check_initial_events(query, initial_events)?;
-        let version = read::version(query)?;
+        query.number("limit")?;
+        // As with a single object, this error has no status of its own.
+        let version = read::version(query).map_err(|why| Refusal::new(500, "", why))?;
         let from = match (initial_events, version) {
             (Some(true), _) | (None, 0) => From::Now,
             (Some(false), 0) => From::NewChanges,
@@ -91,6 +93,7 @@ impl WatchRequest {
 /// `sendInitialEvents` needs to be told which version the events must reach, and nothing else may be told that.
 fn check_initial_events(query: &Query, initial_events: Option<bool>) -> Result<()> {
     let matching = query.text("resourceVersionMatch");
+    let mut errors = Vec::new();
     let why = match initial_events {
         None if !matching.is_empty() => {
             "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
@@ -98,10 +101,14 @@ fn check_initial_events(query: &Query, initial_events: Option<bool>) -> Result<(
         Some(_) if matching != "NotOlderThan" => {
             "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
         }
+        _ if !query.text("continue").is_empty() => "resourceVersionMatch is forbidden when continue is provided",
         _ => return Ok(()),
     };
-    let error = FieldError::forbidden("resourceVersionMatch", why);
-    Err(Refusal::invalid("ListOptions", "meta.k8s.io", "", &[error]))
+    errors.push(FieldError::forbidden("resourceVersionMatch", why));
+    if initial_events.is_some() && !matches!(matching, "" | "NotOlderThan") {
+        errors.push(FieldError::not_supported("resourceVersionMatch", matching, &["NotOlderThan"]));
+    }
+    Err(Refusal::invalid("ListOptions", "meta.k8s.io", "", &errors))
 }
 
 /// A running watch.

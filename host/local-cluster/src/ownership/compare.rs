@@ -17,6 +17,33 @@ pub(super) struct Comparison {
     pub(super) removed: FieldSet,
 }
 
+impl Comparison {
+    pub(super) fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.modified.is_empty() && self.removed.is_empty()
+    }
+}
+
+/// The first item that a set or keyed list has twice, in structured-merge-diff's words.
+pub(super) fn repeated_item(value: &Value, shape: Shape<'_>, path: &str) -> Option<String> {
+    match parts(value, shape) {
+        Parts::Whole => None,
+        Parts::Fields(fields) => {
+            fields.iter().find_map(|(name, value)| repeated_item(value, shape.field(name), &format!("{path}.{name}")))
+        }
+        Parts::Items(items) => {
+            let mut seen = std::collections::BTreeSet::new();
+            items.iter().find_map(|item| {
+                let step = item_step(item, shape.apply());
+                let shown = step.shown();
+                if seen.insert(step) {
+                    return repeated_item(item, shape.item(), &format!("{path}{shown}"));
+                }
+                Some(format!("{path}: duplicate entries for key {shown}"))
+            })
+        }
+    }
+}
+
 /// How a value is taken: as a whole, or by its parts.
 enum Parts<'a> {
     Whole,
@@ -24,7 +51,7 @@ enum Parts<'a> {
     Items(&'a [Value]),
 }
 
-fn parts(value: &Value, shape: Shape) -> Parts<'_> {
+fn parts<'a>(value: &'a Value, shape: Shape<'_>) -> Parts<'a> {
     match (value, shape.apply()) {
         (Value::Object(fields), rule) if *rule != ApplyRule::Atomic => Parts::Fields(fields),
         (Value::Array(items), ApplyRule::Set | ApplyRule::Keyed(_)) => Parts::Items(items),
@@ -44,7 +71,7 @@ pub(super) fn item_step(item: &Value, rule: &ApplyRule) -> Step {
 }
 
 /// The fields an object has: what its applier owns.
-pub(super) fn fields_of(value: &Value, shape: Shape) -> FieldSet {
+pub(super) fn fields_of(value: &Value, shape: Shape<'_>) -> FieldSet {
     let mut set = FieldSet::default();
     match parts(value, shape) {
         Parts::Whole => set.member = true,
@@ -68,7 +95,7 @@ pub(super) fn fields_of(value: &Value, shape: Shape) -> FieldSet {
 }
 
 /// What changed from `old` to `new`.
-pub(super) fn compare(old: &Value, new: &Value, shape: Shape) -> Comparison {
+pub(super) fn compare(old: &Value, new: &Value, shape: Shape<'_>) -> Comparison {
     let mut comparison = Comparison::default();
     walk(Some(old), Some(new), shape, &mut Vec::new(), &mut comparison);
     comparison
@@ -79,7 +106,7 @@ fn insert(set: &mut FieldSet, path: &[Step]) {
     node.member = true;
 }
 
-fn walk(old: Option<&Value>, new: Option<&Value>, shape: Shape, path: &mut Vec<Step>, found: &mut Comparison) {
+fn walk(old: Option<&Value>, new: Option<&Value>, shape: Shape<'_>, path: &mut Vec<Step>, found: &mut Comparison) {
     let children = children(old, new, shape);
     match (&children, old, new) {
         // Neither side has parts: one value.
@@ -96,16 +123,16 @@ fn walk(old: Option<&Value>, new: Option<&Value>, shape: Shape, path: &mut Vec<S
     }
 }
 
-type Children<'a> = BTreeMap<Step, (Option<&'a Value>, Option<&'a Value>, Shape)>;
+type Children<'a> = BTreeMap<Step, (Option<&'a Value>, Option<&'a Value>, Shape<'a>)>;
 
 /// The parts of both sides, matched; `None` where the place is one value on either side, or empty on both.
-fn children<'a>(old: Option<&'a Value>, new: Option<&'a Value>, shape: Shape) -> Option<Children<'a>> {
+fn children<'a>(old: Option<&'a Value>, new: Option<&'a Value>, shape: Shape<'a>) -> Option<Children<'a>> {
     let mut children = Children::new();
     let mut has_parts = false;
     for (side, value) in [old, new].into_iter().enumerate() {
         // Null takes the form of the other side.
         let Some(value) = value.filter(|value| !value.is_null()) else { continue };
-        let mut put = |step: Step, value: &'a Value, shape: Shape| {
+        let mut put = |step: Step, value: &'a Value, shape: Shape<'a>| {
             let entry = children.entry(step).or_insert((None, None, shape));
             if side == 0 { entry.0 = Some(value) } else { entry.1 = Some(value) }
         };
@@ -129,8 +156,8 @@ mod tests {
 
     use super::*;
 
-    fn pod() -> Shape {
-        Shape::of(crate::resource::find("", "v1", "pods").unwrap())
+    fn pod() -> Shape<'static> {
+        Shape::of(crate::registry::find("", "v1", "pods").unwrap())
     }
 
     #[test]

@@ -172,7 +172,7 @@ impl Step {
         }
     }
 
-    fn shown(&self) -> String {
+    pub(super) fn shown(&self) -> String {
         match self {
             Step::Field(name) => format!(".{name}"),
             Step::Key(keys) => {

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::field_set::FieldSet;
+use super::field_set::{FieldSet, Step};
+use crate::event_view;
 use crate::metadata;
 
 /// How an entry's manager writes.
@@ -53,7 +54,7 @@ impl Entry {
             api_version: text("apiVersion"),
             subresource: text("subresource"),
             time: text("time"),
-            fields: FieldSet::from_json(&entry["fieldsV1"]),
+            fields: renamed(FieldSet::from_json(&entry["fieldsV1"]), &text("apiVersion"), event_view::stored_name),
         }
     }
 
@@ -63,7 +64,7 @@ impl Entry {
             "operation": if self.operation == Operation::Apply { "Apply" } else { "Update" },
             "apiVersion": self.api_version,
             "fieldsType": "FieldsV1",
-            "fieldsV1": self.fields.to_json(),
+            "fieldsV1": renamed(self.fields.clone(), &self.api_version, event_view::events_name).to_json(),
         });
         if !self.time.is_empty() {
             entry["time"] = self.time.as_str().into();
@@ -73,6 +74,19 @@ impl Entry {
         }
         entry
     }
+}
+
+/// Entries about events.k8s.io/v1 name fields as that group does; everything here is about the stored form.
+fn renamed(mut fields: FieldSet, api_version: &str, name: fn(&str) -> &str) -> FieldSet {
+    if api_version != "events.k8s.io/v1" {
+        return fields;
+    }
+    let rename = |(step, below): (Step, FieldSet)| match step {
+        Step::Field(field) => (Step::Field(name(&field).to_owned()), below),
+        other => (other, below),
+    };
+    fields.children = std::mem::take(&mut fields.children).into_iter().map(rename).collect();
+    fields
 }
 
 fn list(object: &Value) -> &[Value] {

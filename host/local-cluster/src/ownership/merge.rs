@@ -9,7 +9,7 @@ use super::field_set::{FieldSet, Step};
 use crate::schema::{ApplyRule, Shape};
 
 /// `applied` over `live`: maps by key, keyed lists by item, sets by value, everything else replaced.
-pub(super) fn merge(live: &mut Value, applied: &Value, shape: Shape) {
+pub(super) fn merge(live: &mut Value, applied: &Value, shape: Shape<'_>) {
     let rule = shape.apply();
     match (live, applied) {
         (Value::Object(live), Value::Object(applied)) if *rule != ApplyRule::Atomic => {
@@ -23,20 +23,70 @@ pub(super) fn merge(live: &mut Value, applied: &Value, shape: Shape) {
             }
         }
         (Value::Array(live), Value::Array(applied)) if matches!(rule, ApplyRule::Set | ApplyRule::Keyed(_)) => {
-            for item in applied {
-                let step = item_step(item, rule);
-                match live.iter_mut().find(|present| item_step(present, rule) == step) {
-                    Some(present) => merge(present, item, shape.item()),
-                    None => live.push(item.clone()),
-                }
-            }
+            *live = merge_items(live, applied, shape);
         }
         (live, applied) => *live = applied.clone(),
     }
 }
 
+/// Items of both, in the applied order where both have them, each of the others behind what it followed.
+fn merge_items(live: &[Value], applied: &[Value], shape: Shape<'_>) -> Vec<Value> {
+    let rule = shape.apply();
+    let steps = |items: &[Value]| items.iter().map(|item| item_step(item, rule)).collect::<Vec<Step>>();
+    let (live_steps, applied_steps) = (steps(live), steps(applied));
+    let mut shared = applied_steps.iter().filter(|step| live_steps.contains(step));
+    let mut next_shared = shared.next();
+    let mut merged = Vec::new();
+    let mut taken: Vec<&Step> = Vec::new();
+    let both = |step: &Step, item: &Value| match live_steps.iter().position(|live| live == step) {
+        None => item.clone(),
+        Some(at) => {
+            let mut present = live[at].clone();
+            merge(&mut present, item, shape.item());
+            present
+        }
+    };
+    let (mut from_live, mut from_applied) = (0, 0);
+    while from_live < live.len() || from_applied < applied.len() {
+        if let (Some(ours), Some(theirs)) = (live_steps.get(from_live), applied_steps.get(from_applied)) {
+            if ours == theirs {
+                merged.push(both(theirs, &applied[from_applied]));
+                taken.push(theirs);
+                from_live += 1;
+                from_applied += 1;
+                next_shared = shared.next();
+                continue;
+            }
+            if applied_steps.contains(ours) && next_shared.is_some_and(|next| next != ours) {
+                // In both, but its turn comes later.
+                from_live += 1;
+                continue;
+            }
+        }
+        if let Some(ours) = live_steps.get(from_live) {
+            if !applied_steps.contains(ours) {
+                merged.push(live[from_live].clone());
+                from_live += 1;
+                continue;
+            }
+            if taken.contains(&ours) {
+                from_live += 1;
+            }
+        }
+        if let Some(theirs) = applied_steps.get(from_applied) {
+            merged.push(both(theirs, &applied[from_applied]));
+            taken.push(theirs);
+            from_applied += 1;
+            if next_shared == Some(theirs) {
+                next_shared = shared.next();
+            }
+        }
+    }
+    merged
+}
+
 /// Takes out of `object` what is in `dropped` and neither itself nor with anything below it in `kept`.
-pub(super) fn prune(object: &mut Value, dropped: &FieldSet, kept: &FieldSet, shape: Shape) {
+pub(super) fn prune(object: &mut Value, dropped: &FieldSet, kept: &FieldSet, shape: Shape<'_>) {
     let rule = shape.apply();
     for (step, dropped_below) in &dropped.children {
         let kept_below = kept.children.get(step).filter(|kept| !kept.is_empty());
@@ -83,8 +133,8 @@ mod tests {
 
     use super::*;
 
-    fn pod() -> Shape {
-        Shape::of(crate::resource::find("", "v1", "pods").unwrap())
+    fn pod() -> Shape<'static> {
+        Shape::of(crate::registry::find("", "v1", "pods").unwrap())
     }
 
     #[test]

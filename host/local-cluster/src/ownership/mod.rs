@@ -38,7 +38,7 @@ const UNOWNED: [&[&str]; 12] = [
 #[derive(Debug)]
 pub(crate) struct FieldManager<'a> {
     pub(crate) name: &'a str,
-    pub(crate) resource: &'static Resource,
+    pub(crate) resource: &'a Resource,
     pub(crate) subresource: Option<&'a str>,
     /// The time of the write, RFC 3339.
     pub(crate) now: String,
@@ -49,27 +49,23 @@ impl FieldManager<'_> {
         Entry {
             manager: self.name.to_owned(),
             operation,
-            api_version: self.stored().api_version.to_owned(),
+            api_version: self.resource.recorded_api_version.to_owned(),
             subresource: self.subresource.unwrap_or_default().to_owned(),
             time: self.now.clone(),
             fields,
         }
     }
 
-    fn stored(&self) -> &'static Resource {
-        self.resource.collection.resource()
-    }
-
-    fn shape(&self) -> Shape {
-        Shape::of(self.stored())
+    fn shape(&self) -> Shape<'_> {
+        Shape::stored(self.resource)
     }
 
     /// What this door never writes (`GetResetFields`), so what nobody comes to own through it.
     fn reset_field(&self) -> Option<&'static str> {
         match (self.resource.collection, self.subresource) {
-            (Collection::Namespaces | Collection::Pods, None) => Some("status"),
-            (Collection::Namespaces | Collection::Pods, Some("status")) => Some("spec"),
             (Collection::Namespaces, Some("finalize")) => Some("status"),
+            (_, None) if self.resource.has_status() => Some("status"),
+            (_, Some("status")) => Some("spec"),
             _ => None,
         }
     }
@@ -95,14 +91,20 @@ pub(crate) fn after_update(manager: &FieldManager<'_>, old: Option<&Value>, next
     } else {
         stored_entries
     };
+    let old_has_uid = old.is_some();
     let empty;
     let old = match old {
         Some(old) => old,
         None => {
-            empty = empty_object(manager.resource.collection);
+            empty = manager.resource.empty();
             &empty
         }
     };
+    if old_has_uid && entries.is_empty() {
+        // Once nobody is known to own anything, only an apply begins a new record.
+        managers::write(entries, next);
+        return;
+    }
     let changes = compare(&without_record(old), &without_record(next), manager.shape());
     let written = changes.added.clone().union(&changes.modified);
     let mut own = manager.entry(Operation::Update, FieldSet::default());
@@ -127,14 +129,15 @@ pub(crate) fn after_update(manager: &FieldManager<'_>, old: Option<&Value>, next
 pub(crate) fn apply(manager: &FieldManager<'_>, live: Option<&Value>, applied: &Value, force: bool) -> Result<Value> {
     let shape = manager.shape();
     let mut entries = live.map(managers::read).unwrap_or_default();
-    let base = live.cloned().unwrap_or_else(|| empty_object(manager.resource.collection));
+    let base = live.cloned().unwrap_or_else(|| manager.resource.empty());
     if let (Some(live), true) = (live, entries.is_empty()) {
         // An object nobody is known to have written: what it has belongs to those before.
-        let fields = manager.owned(fields_of(&without_record(live), shape));
+        let nothing = manager.resource.empty();
+        let fields = manager.owned(compare(&nothing, &without_record(live), shape).added);
         let before = FieldManager { name: "before-first-apply", now: manager.now.clone(), ..*manager };
         entries.push(before.entry(Operation::Update, fields));
     }
-    let mut own = manager.entry(Operation::Apply, FieldSet::default());
+    let mut own = Entry { time: String::new(), ..manager.entry(Operation::Apply, FieldSet::default()) };
     let mut before = FieldSet::default();
     if let Some(entry) = entries.iter().find(|entry| entry.is_of_same(&own)) {
         before = entry.fields.clone();
@@ -167,7 +170,8 @@ pub(crate) fn apply(manager: &FieldManager<'_>, live: Option<&Value>, applied: &
         entry.fields = entry.fields.difference(&written).difference(&changes.removed);
     }
     own.fields = manager.owned(configured);
-    if own.fields != before {
+    if live.is_none() || !changes.is_empty() {
+        // An applier that changes nothing is written down without a time.
         own.time.clone_from(&manager.now);
     }
     entries.push(own);
@@ -182,24 +186,15 @@ pub(crate) fn equal_but_for_times(old: &Value, next: &Value) -> bool {
     *old == next
 }
 
+/// What is wrong with a set or keyed list that has the same item twice.
+pub(crate) fn repeated_item(resource: &Resource, value: &Value) -> Option<String> {
+    compare::repeated_item(value, Shape::stored(resource), "")
+}
+
 fn without_record(object: &Value) -> Value {
     let mut object = object.clone();
     metadata::of_mut(&mut object).remove("managedFields");
     object
-}
-
-/// An object of a kind before anything is set, as Go serialises it: what is there is not added by who creates it.
-fn empty_object(collection: Collection) -> Value {
-    match collection {
-        Collection::ConfigMaps | Collection::Secrets | Collection::ServiceAccounts => json!({"metadata": {}}),
-        Collection::Leases => json!({"metadata": {}, "spec": {}}),
-        Collection::Namespaces => json!({"metadata": {}, "spec": {}, "status": {}}),
-        Collection::Pods => json!({"metadata": {}, "spec": {"containers": null}, "status": {}}),
-        Collection::Events => json!({
-            "metadata": {}, "involvedObject": {}, "source": {}, "eventTime": null, "firstTimestamp": null,
-            "lastTimestamp": null, "reportingComponent": "", "reportingInstance": "",
-        }),
-    }
 }
 
 fn conflict(conflicts: &[(&Entry, FieldSet)]) -> Refusal {
@@ -236,7 +231,7 @@ mod tests {
     use super::*;
 
     fn manager(name: &str) -> FieldManager<'_> {
-        let resource = crate::resource::find("", "v1", "configmaps").unwrap();
+        let resource = crate::registry::find("", "v1", "configmaps").unwrap();
         FieldManager { name, resource, subresource: None, now: "2026-01-01T00:00:00Z".to_owned() }
     }
 

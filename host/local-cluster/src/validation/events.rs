@@ -120,7 +120,7 @@ fn of_strict_event(value: &Value) -> Vec<FieldError> {
     if !["Normal", "Warning"].contains(&kind) {
         errors.push(FieldError::invalid_text("type", "", &format!("has invalid value: {kind}")));
     }
-    let set = |field: &str| value.get(field).is_some_and(|value| *value != 0);
+    let set = |field: &str| value.get(field).is_some_and(|value| *value != 0 && !value.is_null());
     for field in ["firstTimestamp", "lastTimestamp", "count"].into_iter().filter(|field| set(field)) {
         errors.push(FieldError::invalid_text(field, "", "needs to be unset"));
     }
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     fn fields(group: &str, value: &Value) -> Vec<String> {
-        let events = crate::resource::find(group, "v1", "events").unwrap();
+        let events = crate::registry::find(group, "v1", "events").unwrap();
         of_new(events, value).into_iter().map(|error| error.field).collect()
     }
 

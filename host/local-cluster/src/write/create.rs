@@ -32,16 +32,13 @@ impl Writer<'_> {
     /// Creates the object a POST carries.
     pub(crate) fn create(&self, prepared: Prepared) -> Result<Answer> {
         let Prepared { mut value, warnings } = prepared;
-        self.adopt_namespace(&mut value, |_| {
-            Refusal::bad_request(
-                "the namespace of the provided object does not match the namespace sent on the request",
-            )
-        })?;
+        self.adopt_namespace(&mut value)?;
         if !matches!(metadata::of(&value).resource_version(), "" | "0") {
             // The API server lets this one through to its storage, whose error has no reason.
             return Err(Refusal::new(500, "", "resourceVersion should not be set on objects to be created"));
         }
         let generated = metadata::of(&value).name().is_empty();
+        let has_base = !metadata::of(&value).text("generateName").is_empty();
         let mut attempts_left = GENERATED_ATTEMPTS_MAX;
         loop {
             let mut attempt = value.clone();
@@ -52,6 +49,9 @@ impl Writer<'_> {
                 Err(refusal) if generated && refusal.reason == "AlreadyExists" && attempts_left > 1 => {
                     attempts_left -= 1;
                 }
+                Err(refusal) if has_base && refusal.reason == "AlreadyExists" => {
+                    return Err(Refusal::not_generated(self.resource, refusal.name()));
+                }
                 answer => return answer,
             }
         }
@@ -60,26 +60,38 @@ impl Writer<'_> {
     /// Creates an object whose name is settled.
     pub(super) fn create_named(&self, mut value: Value, warnings: Vec<String>, owned: Ownership) -> Result<Answer> {
         let key = self.key(metadata::of(&value).name());
+        self.refuse_unsupported(&value)?;
         self.admit_into_namespace(&key.name)?;
         self.fill_system_fields(&mut value);
-        defaults::fill_new(self.resource.collection, &mut value);
+        if owned == Ownership::ToRecord {
+            // What the server's own strategy adds afterwards is nobody's.
+            defaults::fill_declared(self.resource, &mut value);
+            ownership::after_update(&self.ownership(), None, &mut value);
+        }
+        defaults::fill_new(self.resource, &mut value);
+        self.allocate(&mut value);
         let errors = validation::of_new(self.resource, &value);
         if !errors.is_empty() {
-            return Err(Refusal::invalid(self.resource.kind, self.resource.group, &key.name, &errors));
-        }
-        if owned == Ownership::ToRecord {
-            ownership::after_update(&self.ownership(), None, &mut value);
+            return Err(Refusal::invalid(self.resource.kind, self.resource.stored_group(), &key.name, &errors));
         }
         if self.options.dry_run {
             return match self.store.get(self.resource.collection, &key) {
-                Some(_) => Err(Refusal::already_exists(self.resource, &key.name)),
+                Some(_) => Err(self.already_exists(&key)),
                 None => Ok(self.unstored(201, value, 0, warnings)),
             };
         }
         match self.commit(&key, Expected::Absent, Some(value), 201)? {
             Committed::Stored(object) => Ok(Self::stored(201, object, warnings)),
-            Committed::Moved => Err(Refusal::already_exists(self.resource, &key.name)),
+            Committed::Moved => Err(self.already_exists(&key)),
         }
+    }
+
+    fn already_exists(&self, key: &crate::object::Key) -> Refusal {
+        let mut refusal = Refusal::already_exists(self.resource, &key.name);
+        if self.existing(key).is_some_and(|existing| metadata::of(&existing.value).is_deleting()) {
+            refusal.message.insert_str(0, "object is being deleted: ");
+        }
+        refusal
     }
 
     /// The NamespaceLifecycle admission, ahead of validation; the commit looks again.
@@ -98,7 +110,7 @@ impl Writer<'_> {
 
     fn fill_system_fields(&self, value: &mut Value) {
         let metadata = metadata::of_mut(value);
-        for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion", "generation"] {
+        for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {
             metadata.remove(field);
         }
         metadata.insert("uid".to_owned(), new_uid().into());

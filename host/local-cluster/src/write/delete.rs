@@ -1,6 +1,6 @@
 //! DELETE of one object and of a collection: preconditions, grace, finalizers.
 //!
-//! There is no garbage collector here: a propagation policy is checked and otherwise without effect, and dependents stay.
+//! What a propagation policy asks for is written down as a finalizer here; `garbage` does it.
 
 use std::sync::Arc;
 
@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 
 use super::update::is_finished;
 use super::{Answer, Committed, Content, Existing, Writer, metadata, time_text};
+use crate::dependents::{FOREGROUND_FINALIZER, ORPHAN_FINALIZER};
 use crate::object::{Key, Object};
+use crate::query::dry_run_error;
 use crate::resource::Collection;
 use crate::selector::Selector;
 use crate::status::{FieldError, Refusal, Result};
@@ -52,6 +54,17 @@ impl DeleteOptions {
         self.dry_run.as_ref().is_some_and(|values| !values.is_empty())
     }
 
+    /// A body that says what it is must be options.
+    pub(crate) fn check_kind(value: &Value) -> Result<()> {
+        let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default();
+        match (text("kind"), text("apiVersion")) {
+            ("" | "DeleteOptions", _) => Ok(()),
+            (kind, version) => Err(Refusal::bad_request(format!(
+                "no kind {kind:?} is registered for version {version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+            ))),
+        }
+    }
+
     pub(crate) fn validate(&self) -> Result<()> {
         let mut errors = Vec::new();
         if let Some(policy) = &self.propagation_policy
@@ -67,9 +80,7 @@ impl DeleteOptions {
                 "orphanDependents and deletionPropagation cannot be both set",
             ));
         }
-        for value in self.dry_run.iter().flatten().filter(|value| *value != "All") {
-            errors.push(FieldError::not_supported("dryRun", value, &["All"]));
-        }
+        errors.extend(dry_run_error(self.dry_run.as_deref().unwrap_or_default()));
         if errors.is_empty() { Ok(()) } else { Err(Refusal::invalid("DeleteOptions", "meta.k8s.io", "", &errors)) }
     }
 }
@@ -96,10 +107,17 @@ impl Writer<'_> {
     fn delete_existing(&self, key: &Key, existing: &Existing, options: &DeleteOptions) -> Result<Option<Answer>> {
         let was_deleting = metadata::of(&existing.value).is_deleting();
         let mut next = existing.value.clone();
+        set_propagation(&mut next, options);
         self.mark_deleting(&mut next, options);
+        if self.resource.collection == Collection::CustomResourceDefinitions && !was_deleting {
+            crate::custom::begin_deletion(&mut next, &self.now_text());
+        }
         let remove = is_finished(self.resource.collection, &next);
+        // What has no grace and nothing to wait for goes without having been marked.
+        let shown =
+            if remove && self.resource.collection != Collection::Pods { existing.value.clone() } else { next.clone() };
         if self.options.dry_run {
-            return Ok(Some(self.deleted(existing, existing.object.version, remove, next)));
+            return Ok(Some(self.deleted(existing, existing.object.version, remove, shown)));
         }
         if !remove && was_deleting && next == existing.value {
             // Deleting again what already is being deleted changes nothing.
@@ -111,7 +129,7 @@ impl Writer<'_> {
             Committed::Moved => Ok(None),
             Committed::Stored(object) if !remove => Ok(Some(Self::stored(200, object, Vec::new()))),
             Committed::Stored(object) => {
-                let mut answer = self.deleted(existing, object.version, true, next);
+                let mut answer = self.deleted(existing, object.version, true, shown);
                 answer.committed = true;
                 Ok(Some(answer))
             }
@@ -131,7 +149,7 @@ impl Writer<'_> {
         let status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
         });
-        Answer { code: 200, content: Content::Status(status), warnings: Vec::new(), committed: false }
+        Answer { code: 200, content: Content::Plain(status), warnings: Vec::new(), committed: false }
     }
 
     /// Deletes every object of the collection that `selector` selects, and answers with the list of them.
@@ -194,10 +212,13 @@ impl Writer<'_> {
         let generation = metadata::of(value).get("generation").and_then(Value::as_i64).unwrap_or(0);
         let metadata = metadata::of_mut(value);
         metadata.insert("deletionTimestamp".to_owned(), time_text(deadline).into());
-        if self.resource.collection != Collection::Namespaces {
+        // These two are not deleted through the generic registry, which counts a deletion as a change.
+        let generic =
+            !matches!(self.resource.collection, Collection::Namespaces | Collection::CustomResourceDefinitions);
+        if generic {
             metadata.insert("deletionGracePeriodSeconds".to_owned(), grace_seconds.into());
         }
-        if generation > 0 && !was_deleting {
+        if generic && generation > 0 && !was_deleting {
             metadata.insert("generation".to_owned(), (generation + 1).into());
         }
     }
@@ -213,5 +234,26 @@ impl Writer<'_> {
         }
         let own = value.pointer("/spec/terminationGracePeriodSeconds").and_then(Value::as_i64);
         options.grace_period_seconds.or(own).unwrap_or(0).max(0)
+    }
+}
+
+/// Writes the policy of a deletion down (`deletionFinalizersForGarbageCollection`): what is asked for now, else what the object has.
+fn set_propagation(value: &mut Value, options: &DeleteOptions) {
+    let asked = match (options.orphan_dependents, options.propagation_policy.as_deref()) {
+        (Some(true), _) | (None, Some("Orphan")) => Some(ORPHAN_FINALIZER),
+        (None, Some("Foreground")) => Some(FOREGROUND_FINALIZER),
+        (Some(false), _) | (None, Some(_)) => None,
+        // Nothing was said, so that what the object says holds.
+        (None, None) => return,
+    };
+    let metadata = metadata::of_mut(value);
+    let mut finalizers = match metadata.remove("finalizers") {
+        Some(Value::Array(finalizers)) => finalizers,
+        _ => Vec::new(),
+    };
+    finalizers.retain(|finalizer| finalizer != ORPHAN_FINALIZER && finalizer != FOREGROUND_FINALIZER);
+    finalizers.extend(asked.map(Value::from));
+    if !finalizers.is_empty() {
+        metadata.insert("finalizers".to_owned(), Value::Array(finalizers));
     }
 }

@@ -3,9 +3,13 @@
 //! Shared here: who writes, what is answered, and how a rejected commit is told. The verbs are the modules below.
 
 mod create;
+mod definitions;
 mod delete;
+mod garbage;
 mod namespaces;
 mod patch;
+mod scale;
+mod services;
 mod update;
 
 use std::sync::Arc;
@@ -13,14 +17,18 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+pub(crate) use self::definitions::{after_write, settle_all};
 pub(crate) use self::delete::{DeleteOptions, Preconditions};
+pub(crate) use self::garbage::collect_later;
 pub(crate) use self::namespaces::{delete_content, delete_content_later, finish_deletion, make_initial};
 pub(crate) use self::patch::PatchFormat;
+pub(crate) use self::scale::of as scale_of;
 use crate::body::Checked;
+use crate::custom;
 use crate::metadata;
 use crate::object::{Key, Object};
 use crate::query::WriteOptions;
-use crate::resource::Resource;
+use crate::resource::{Collection, Resource};
 use crate::status::{Refusal, Result};
 use crate::store::{Commit, Expected, Origin, Rejected, Store};
 
@@ -39,14 +47,15 @@ pub(crate) struct Answer {
 #[derive(Debug)]
 pub(crate) enum Content {
     Object(Arc<Object>),
-    Status(Value),
+    /// JSON that is no stored object: a Status, a Scale.
+    Plain(Value),
 }
 
 /// One write on its way.
 #[derive(Debug)]
 pub(crate) struct Writer<'a> {
     pub(crate) store: &'a Store,
-    pub(crate) resource: &'static Resource,
+    pub(crate) resource: &'a Arc<Resource>,
     /// Namespace in the path, empty for kinds without one.
     pub(crate) namespace: &'a str,
     pub(crate) subresource: Option<&'a str>,
@@ -84,14 +93,16 @@ impl Writer<'_> {
     }
 
     /// The path's namespace and the object's must agree; an object may leave it out.
-    fn adopt_namespace(&self, value: &mut Value, mismatch: impl FnOnce(&str) -> Refusal) -> Result<()> {
+    fn adopt_namespace(&self, value: &mut Value) -> Result<()> {
         let given = metadata::of(value).namespace().to_owned();
         if self.namespace.is_empty() {
             metadata::of_mut(value).remove("namespace");
             return Ok(());
         }
         if !given.is_empty() && given != self.namespace {
-            return Err(mismatch(&given));
+            return Err(Refusal::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
         }
         metadata::of_mut(value).insert("namespace".to_owned(), self.namespace.into());
         Ok(())
@@ -111,8 +122,16 @@ impl Writer<'_> {
         }
     }
 
+    /// What would be stored and then not done.
+    fn refuse_unsupported(&self, value: &Value) -> Result<()> {
+        if self.resource.collection == Collection::CustomResourceDefinitions {
+            return custom::refuse_unsupported(value);
+        }
+        Ok(())
+    }
+
     fn namespace_missing(&self) -> Refusal {
-        Refusal::not_found(crate::resource::Collection::Namespaces.resource(), self.namespace)
+        Refusal::not_found(crate::registry::namespaces(), self.namespace)
     }
 
     fn namespace_terminating(&self, name: &str) -> Refusal {

@@ -3,7 +3,7 @@
 //! The content goes a moment after the DELETE was answered, as with the namespace controller of a real cluster: a client that
 //! deletes a namespace and then, by name, what was in it finds it there. What finalizers hold goes with them.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
@@ -25,12 +25,12 @@ const CONTENT_DELAY: Duration = Duration::from_millis(250);
 /// The finalizer in a namespace's spec that stands for its content.
 const CONTENT_FINALIZER: &str = "kubernetes";
 
-fn writer<'a>(store: &'a Store, resource: &'static Resource, namespace: &'a str, verb: &'static str) -> Writer<'a> {
+fn writer<'a>(store: &'a Store, resource: &'a Arc<Resource>, namespace: &'a str, verb: &'static str) -> Writer<'a> {
     let field_manager = "tenure-local-cluster".to_owned();
     let options = WriteOptions { dry_run: false, validation: FieldValidation::Ignore, field_manager: String::new() };
     let origin = Origin {
         verb,
-        resource,
+        resource: Arc::clone(resource),
         subresource: None,
         user_agent: USER_AGENT.to_owned(),
         field_manager,
@@ -41,7 +41,7 @@ fn writer<'a>(store: &'a Store, resource: &'static Resource, namespace: &'a str,
 
 /// Makes the namespaces a cluster starts with, where they are missing.
 pub(crate) fn make_initial(store: &Store) {
-    let resource = Collection::Namespaces.resource();
+    let resource = crate::registry::namespaces();
     for name in INITIAL_NAMESPACES {
         let value = json!({"metadata": {"name": name}});
         if let Err(refusal) = writer(store, resource, "", "create").create(Checked { value, warnings: Vec::new() })
@@ -61,6 +61,7 @@ pub(crate) async fn delete_content_later(store: Weak<Store>, namespace: String) 
     tokio::time::sleep(CONTENT_DELAY).await;
     if let Some(store) = store.upgrade() {
         delete_content(&store, &namespace);
+        super::collect_later(&store);
     }
 }
 
@@ -71,10 +72,11 @@ pub(crate) fn delete_content(store: &Store, namespace: &str) {
         return;
     }
     let options = DeleteOptions::default();
-    for collection in Collection::ALL.into_iter().filter(|collection| collection.resource().namespaced) {
-        let (_, objects) = store.list(collection, Some(namespace));
+    let served = store.registry.served();
+    for resource in served.collections().filter(|resource| resource.namespaced) {
+        let (_, objects) = store.list(resource.collection, Some(namespace));
         for object in objects {
-            let outcome = writer(store, collection.resource(), namespace, "delete").delete(&object.key.name, &options);
+            let outcome = writer(store, resource, namespace, "delete").delete(&object.key.name, &options);
             if let Err(refusal) = outcome
                 && refusal.code != 404
             {
@@ -101,11 +103,8 @@ pub(crate) fn finish_deletion(store: &Store, namespace: &str) {
 
 /// Takes the content finalizer from an empty namespace and removes it if nothing else holds it. True if it is to be looked at again.
 fn finalize(store: &Store, object: &Object) -> bool {
-    let resource = Collection::Namespaces.resource();
-    let content_left = Collection::ALL
-        .into_iter()
-        .filter(|collection| collection.resource().namespaced)
-        .any(|collection| !store.list(collection, Some(&object.key.name)).1.is_empty());
+    let resource = crate::registry::namespaces();
+    let content_left = store.has_content(&object.key.name);
     let mut next = object.value();
     if content_left {
         return false;

@@ -6,9 +6,10 @@
 use serde_json::Value;
 
 use super::create::Ownership;
-use super::update::Step;
+use super::update::{self, Step};
 use super::{Answer, Existing, Prepared, Writer, metadata};
 use crate::body;
+use crate::go_json;
 use crate::object::Key;
 use crate::ownership;
 use crate::patching;
@@ -30,15 +31,8 @@ impl PatchFormat {
             "application/merge-patch+json" => Ok(PatchFormat::Merge),
             "application/strategic-merge-patch+json" => Ok(PatchFormat::Strategic),
             "application/apply-patch+yaml" => Ok(PatchFormat::Apply),
-            other => Err(Refusal::new(
-                415,
-                "UnsupportedMediaType",
-                format!(
-                    "the body of the request was in an unknown format - accepted media types include: \
-                     application/json-patch+json, application/merge-patch+json, \
-                     application/strategic-merge-patch+json, application/apply-patch+yaml; not {other:?}"
-                ),
-            )),
+            _ => Err(Refusal::new(415, "UnsupportedMediaType", "415: Unsupported Media Type")
+                .with_details(serde_json::json!({}))),
         }
     }
 }
@@ -58,7 +52,14 @@ impl Writer<'_> {
                 return Err(Refusal::not_found(self.resource, name));
             };
             let patched = patch.apply(self.resource, self.native(&existing))?;
-            let prepared = body::check_patched(self.resource, patched, &repeated, self.options.validation)?;
+            let prepared = body::check_patched(
+                &self.store.registry.served(),
+                self.resource,
+                patched,
+                &repeated,
+                self.options.validation,
+                patch.shown(),
+            )?;
             let mut managed = |existing: &Value, next: &mut Value| {
                 ownership::after_update(&self.ownership(), Some(existing), next);
             };
@@ -70,35 +71,14 @@ impl Writer<'_> {
 
     /// Server-side apply.
     fn apply(&self, name: &str, patch: &[u8], force: bool) -> Result<Answer> {
-        let unreadable = |error: String| Refusal::bad_request(format!("error decoding YAML: {error}"));
-        let mut applied = body::parse_yaml(patch).map_err(unreadable)?;
-        if !applied.is_object() {
-            return Err(unreadable("expected an object".to_owned()));
-        }
-        for field in ["apiVersion", "kind"] {
-            if applied.get(field).and_then(Value::as_str).is_none_or(str::is_empty) {
-                return Err(Refusal::bad_request(format!("Object '{field}' is missing in the applied configuration")));
-            }
-        }
+        let applied = self.read_applied(patch)?;
         if metadata::of(&applied).get("managedFields").is_some() {
             return Err(Refusal::bad_request("metadata.managedFields must be nil"));
         }
-        if metadata::of(&applied).name().is_empty() {
-            metadata::of_mut(&mut applied).insert("name".to_owned(), name.into());
-        }
+        update::check_name(metadata::of(&applied).name(), name)?;
         let repeated = body::repeated_fields(patch, self.options.validation);
-        let given = metadata::of(&applied).name();
-        if given != name {
-            return Err(name_differs(given, name));
-        }
-        let Prepared { value: mut applied, warnings } =
-            body::check(self.resource, applied, &repeated, self.options.validation)?;
-        self.adopt_namespace(&mut applied, |given| {
-            let namespace = self.namespace;
-            Refusal::bad_request(format!(
-                "the namespace of the object ({given}) does not match the namespace on the request ({namespace})"
-            ))
-        })?;
+        let Prepared { value: mut applied, warnings } = body::check_applied(self.resource, applied, &repeated)?;
+        self.adopt_namespace(&mut applied)?;
         let key = self.key(name);
         loop {
             match self.apply_once(&key, &applied, warnings.clone(), force) {
@@ -109,6 +89,29 @@ impl Writer<'_> {
                 Err(refusal) => return Err(refusal),
             }
         }
+    }
+
+    /// The configuration of an apply, of the kind the path speaks of.
+    fn read_applied(&self, patch: &[u8]) -> Result<Value> {
+        let unreadable = |why: String| Refusal::bad_request(format!("error decoding YAML: {why}"));
+        let applied = match body::parse_yaml(patch).map_err(unreadable)? {
+            Value::Null => Value::Object(serde_json::Map::new()),
+            applied @ Value::Object(_) => applied,
+            other => {
+                return Err(unreadable(format!(
+                    "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {} into Go value of type \
+                     map[string]interface {{}}",
+                    go_json::kind(&other)
+                )));
+            }
+        };
+        let text = |field: &str| applied.get(field).and_then(Value::as_str).unwrap_or_default();
+        let (api_version, kind) = (text("apiVersion"), text("kind"));
+        if api_version != self.resource.api_version || kind != self.resource.kind {
+            let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+            return Err(Refusal::bad_request(format!("invalid object type: {group}/{version}, Kind={kind}")));
+        }
+        Ok(applied)
     }
 
     fn apply_once(&self, key: &Key, applied: &Value, warnings: Vec<String>, force: bool) -> Result<Step> {
@@ -124,9 +127,13 @@ impl Writer<'_> {
                 return Err(Refusal::conflict(self.resource.plural, self.resource.group, &key.name, &why));
             }
             let next = ownership::apply(&self.ownership(), None, applied, force)?;
+            let mut next = body::normal(self.resource, next)?;
+            // Which version a configuration was made for counts only where there is one.
+            metadata::of_mut(&mut next).remove("resourceVersion");
             return self.create_named(next, warnings, Ownership::Recorded).map(Step::Answered);
         };
         let next = ownership::apply(&self.ownership(), Some(&existing.value), applied, force)?;
+        let next = body::normal(self.resource, next)?;
         let prepared = Prepared { value: next, warnings };
         // Ownership is part of what `apply` returned.
         self.replace_patched(key, &existing, prepared, &mut |_, _| {})
@@ -139,18 +146,9 @@ impl Writer<'_> {
         prepared: Prepared,
         record_ownership: &mut dyn FnMut(&Value, &mut Value),
     ) -> Result<Step> {
-        let Prepared { value, warnings } = prepared;
-        let given = metadata::of(&value);
-        if given.name() != key.name {
-            return Err(name_differs(given.name(), &key.name));
-        }
-        if given.namespace() != key.namespace {
-            return Err(Refusal::bad_request(format!(
-                "the namespace of the object ({}) does not match the namespace on the request ({})",
-                given.namespace(),
-                key.namespace
-            )));
-        }
+        let Prepared { mut value, warnings } = prepared;
+        update::check_name(metadata::of(&value).name(), &key.name)?;
+        self.adopt_namespace(&mut value)?;
         self.replace(key, existing, value, warnings, record_ownership)
     }
 
@@ -164,8 +162,4 @@ impl Writer<'_> {
         }
         if errors.is_empty() { Ok(()) } else { Err(Refusal::invalid("PatchOptions", "meta.k8s.io", "", &errors)) }
     }
-}
-
-fn name_differs(given: &str, name: &str) -> Refusal {
-    Refusal::bad_request(format!("the name of the object ({given}) does not match the name on the URL ({name})"))
 }

@@ -27,22 +27,8 @@ impl Writer<'_> {
     pub(crate) fn update(&self, name: &str, prepared: Prepared) -> Result<Answer> {
         let Prepared { mut value, warnings } = prepared;
         let given = metadata::of(&value).name();
-        if given.is_empty() {
-            return Err(Refusal::bad_request(format!(
-                "the name of the object ({name} based on URL) was undeterminable: name must be provided"
-            )));
-        }
-        if given != name {
-            return Err(Refusal::bad_request(format!(
-                "the name of the object ({given}) does not match the name on the URL ({name})"
-            )));
-        }
-        self.adopt_namespace(&mut value, |given| {
-            let namespace = self.namespace;
-            Refusal::bad_request(format!(
-                "the namespace of the object ({given}) does not match the namespace on the request ({namespace})"
-            ))
-        })?;
+        check_name(given, name)?;
+        self.adopt_namespace(&mut value)?;
         let key = self.key(name);
         loop {
             let Some(existing) = self.existing(&key) else {
@@ -89,13 +75,17 @@ impl Writer<'_> {
         record_ownership: &mut dyn FnMut(&Value, &mut Value),
     ) -> Result<Step> {
         self.check_version(key, existing.object.version, &next)?;
+        self.refuse_unsupported(&next)?;
         let old = &existing.value;
         self.keep_other_part(old, &mut next);
         keep_system_fields(old, &mut next);
-        defaults::fill_replaced(self.resource.collection, &mut next, old);
+        defaults::fill_replaced(self.resource, &mut next, old);
+        if self.resource.collection == Collection::Services {
+            super::services::keep_addresses(old, &mut next);
+        }
         let errors = validation::of_update(self.resource, &next, old);
         if !errors.is_empty() {
-            return Err(Refusal::invalid(self.resource.kind, self.resource.group, &key.name, &errors));
+            return Err(Refusal::invalid(self.resource.kind, self.resource.stored_group(), &key.name, &errors));
         }
         record_ownership(old, &mut next);
         metadata::of_mut(&mut next).insert("resourceVersion".to_owned(), existing.object.version.to_string().into());
@@ -109,7 +99,12 @@ impl Writer<'_> {
         }
         let remove = metadata::of(&next).is_deleting() && is_finished(self.resource.collection, &next);
         let expected = Expected::Version(existing.object.version);
-        match self.commit(key, expected, (!remove).then_some(next), 200)? {
+        match self.commit(key, expected, (!remove).then(|| next.clone()), 200)? {
+            Committed::Stored(_) if remove => {
+                // The object as it was last wanted, under the version it was last stored with.
+                let answer = self.unstored(200, next, existing.object.version, warnings);
+                Ok(Step::Answered(Answer { committed: true, ..answer }))
+            }
             Committed::Stored(object) => Ok(Step::Answered(Self::stored(200, object, warnings))),
             Committed::Moved => Ok(Step::Again),
         }
@@ -155,8 +150,26 @@ impl Writer<'_> {
             }
         };
         match (self.resource.collection, self.subresource) {
-            (Collection::Namespaces | Collection::Pods, Some("status")) => {
+            (_, Some("status")) if self.resource.custom().is_some() => {
+                // Of a custom object nothing but its status is written there.
+                let (mut kept, status) = (old.clone(), next.get("status").cloned());
+                for field in ["resourceVersion", "managedFields"] {
+                    if let Some(value) = metadata::of(next).get(field) {
+                        metadata::of_mut(&mut kept).insert(field.to_owned(), value.clone());
+                    }
+                }
+                if let Some(kept) = kept.as_object_mut() {
+                    kept.remove("status");
+                    kept.extend(status.map(|status| ("status".to_owned(), status)));
+                }
+                *next = kept;
+            }
+            (_, Some("status")) => {
                 keep(next, "spec");
+                let class = old.pointer("/status/qosClass").filter(|_| next.pointer("/status/qosClass").is_none());
+                if let (Collection::Pods, Some(class)) = (self.resource.collection, class) {
+                    next["status"]["qosClass"] = class.clone();
+                }
                 if let Some(owners) = metadata::of(old).get("ownerReferences").cloned() {
                     metadata::of_mut(next).insert("ownerReferences".to_owned(), owners);
                 }
@@ -166,7 +179,7 @@ impl Writer<'_> {
                 keep(next, "spec");
                 keep(next, "status");
             }
-            (Collection::Pods, None) => keep(next, "status"),
+            (_, None) if self.resource.has_status() => keep(next, "status"),
             _ => {}
         }
     }
@@ -181,22 +194,39 @@ impl Writer<'_> {
     }
 }
 
-/// Fields the server alone sets are kept where the client left them out.
+/// The object's name must be there and be the path's.
+pub(super) fn check_name(given: &str, name: &str) -> Result<()> {
+    if given.is_empty() {
+        return Err(Refusal::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )));
+    }
+    if given != name {
+        return Err(Refusal::bad_request(format!(
+            "the name of the object ({given}) does not match the name on the URL ({name})"
+        )));
+    }
+    Ok(())
+}
+
+/// What the server alone sets stays, whatever the client says or leaves out (`rest.BeforeUpdate`).
 fn keep_system_fields(old: &Value, next: &mut Value) {
-    for field in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+    for field in ["uid", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         if let Some(value) = metadata::of(old).get(field)
             && metadata::of(next).get(field).is_none()
         {
             metadata::of_mut(next).insert(field.to_owned(), value.clone());
         }
     }
-    let generation = metadata::of(old).get("generation").cloned();
+    let kept = ["creationTimestamp", "generation"].map(|field| (field, metadata::of(old).get(field).cloned()));
     let metadata = metadata::of_mut(next);
     metadata.remove("selfLink");
-    match generation {
-        Some(generation) => metadata.insert("generation".to_owned(), generation),
-        None => metadata.remove("generation"),
-    };
+    for (field, value) in kept {
+        match value {
+            Some(value) => metadata.insert(field.to_owned(), value),
+            None => metadata.remove(field),
+        };
+    }
 }
 
 /// Whether an object that is being deleted has nothing left to wait for.

@@ -39,7 +39,8 @@ async fn typed_objects_go_through_their_whole_life() {
     let patch = Patch::Merge(json!({"metadata": {"labels": {"x": "y"}}}));
     let patched = api.patch("a", &PatchParams::default(), &patch).await.unwrap();
     assert_eq!((patched.labels().len(), patched.uid()), (1, replaced.uid()));
-    let applied = Patch::Apply(json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"n": "1"}}));
+    let applied =
+        Patch::Apply(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"n": "1"}}));
     let applied = api.patch("a", &PatchParams::apply("tests"), &applied).await.unwrap();
     assert_eq!(applied.data.unwrap().len(), 3);
     let deleted = api.delete("a", &DeleteParams::default()).await.unwrap();

@@ -28,8 +28,11 @@ async fn plain_and_aggregated_discovery_list_the_same_resources() {
 #[tokio::test]
 async fn every_listed_resource_is_served() {
     let cluster = LocalCluster::new();
-    for version in ["/api/v1", "/apis/coordination.k8s.io/v1", "/apis/events.k8s.io/v1"] {
-        let (_, list) = get(&cluster, version).await;
+    let (_, groups) = get(&cluster, "/apis").await;
+    let versions = groups["groups"].as_array().unwrap().iter().flat_map(|group| group["versions"].as_array().unwrap());
+    let versions = versions.map(|version| format!("/apis/{}", version["groupVersion"].as_str().unwrap()));
+    for version in versions.chain(["/api/v1".to_owned()]) {
+        let (_, list) = get(&cluster, &version).await;
         for resource in list["resources"].as_array().unwrap() {
             let name = resource["name"].as_str().unwrap();
             if !name.contains('/') {
@@ -73,9 +76,11 @@ async fn openapi_v2_claims_no_paths_and_no_definitions_in_either_form() {
 #[tokio::test]
 async fn what_is_not_implemented_says_so_with_a_status() {
     let cluster = LocalCluster::new();
-    for path in
-        ["/apis/apps/v1/namespaces/default/deployments", "/api/v1/nodes", "/api/v1/namespaces/default/pods/a/log"]
-    {
+    for path in [
+        "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers",
+        "/api/v1/componentstatuses",
+        "/api/v1/namespaces/default/pods/a/log",
+    ] {
         let (code, status) = get(&cluster, path).await;
         assert_eq!((code, &status["kind"]), (501, &json!("Status")), "{path}");
         assert!(status["message"].as_str().unwrap().starts_with("the local cluster does not implement "), "{path}");
@@ -94,4 +99,40 @@ async fn probes_and_version_answer() {
         assert_eq!(get(&cluster, probe).await, (200, json!("ok")));
     }
     assert_eq!(get(&cluster, "/version").await.1["minor"], "36");
+}
+
+#[tokio::test]
+async fn a_definition_changes_discovery_and_openapi_at_once() {
+    let cluster = LocalCluster::new();
+    let addresses = async |cluster: &LocalCluster| get(cluster, "/openapi/v3").await.1["paths"].clone();
+    assert!(addresses(&cluster).await.get("apis/example.org/v1").is_none());
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let mut definition = crate::crds::definition();
+    post(&cluster, definitions, &definition).await;
+    let (_, list) = get(&cluster, "/apis/example.org/v1").await;
+    let names: Vec<&str> =
+        list["resources"].as_array().unwrap().iter().map(|resource| resource["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["widgets", "widgets/status", "widgets/scale"]);
+    let before = addresses(&cluster).await["apis/example.org/v1"]["serverRelativeURL"].clone();
+    let (_, document) = get(&cluster, before.as_str().unwrap()).await;
+    let schema = &document["components"]["schemas"]["org.example.v1.Widget"];
+    assert_eq!(schema["x-kubernetes-group-version-kind"][0]["kind"], "Widget");
+    assert_eq!(schema["properties"]["spec"]["properties"]["size"]["maximum"], 10);
+    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["more"] =
+        json!({"type": "string"});
+    let changed = json!({"spec": {"versions": definition["spec"]["versions"]}});
+    let (code, _) = crate::rig::merge(&cluster, &format!("{definitions}/widgets.example.org"), &changed).await;
+    assert_eq!(code, 200);
+    assert_ne!(addresses(&cluster).await["apis/example.org/v1"]["serverRelativeURL"], before);
+}
+
+#[tokio::test]
+async fn openapi_has_the_schemas_of_built_in_kinds_without_descriptions() {
+    let cluster = LocalCluster::new();
+    let (_, document) = get(&cluster, "/openapi/v3/apis/apps/v1").await;
+    let schemas = &document["components"]["schemas"];
+    let replicas = &schemas["io.k8s.api.apps.v1.DeploymentSpec"]["properties"]["replicas"];
+    assert_eq!(replicas, &json!({"type": "integer", "format": "int32"}));
+    assert!(schemas["io.k8s.api.core.v1.PodSpec"].is_object(), "what a kind refers to is in the same document");
+    assert!(document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale"]["patch"].is_object());
 }

@@ -223,3 +223,69 @@ async fn get_with_watch_prints_each_change() {
     watch.kill().await.unwrap();
     kubectl.stop().await;
 }
+
+const DEPLOYMENT: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\nspec:\n  replicas: 2\n  selector:\n    \
+    matchLabels:\n      app: web\n  template:\n    metadata:\n      labels:\n        app: web\n    spec:\n      containers:\n      \
+    - name: c\n        image: example.org/c:1\n";
+
+fn words(line: &str) -> Vec<&str> {
+    line.split_whitespace().collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_is_created_shown_scaled_and_applied() {
+    let Some(kubectl) = Kubectl::start().await else { return };
+    assert_eq!(kubectl.with("create -f -", DEPLOYMENT).await, "deployment.apps/web created\n");
+    let table = kubectl.run("get deploy").await;
+    let lines: Vec<Vec<&str>> = table.lines().map(words).collect();
+    assert_eq!(lines[0], ["NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE"]);
+    assert_eq!(lines[1][..4], ["web", "0/2", "0", "0"]);
+    assert_eq!(kubectl.run("scale deployment web --replicas=5").await, "deployment.apps/web scaled\n");
+    assert_eq!(kubectl.run("get deploy web -o jsonpath={.spec.replicas}").await, "5");
+    let changed = DEPLOYMENT.replace("example.org/c:1", "example.org/c:2");
+    assert!(kubectl.with("apply -f -", &changed).await.contains("deployment.apps/web configured\n"));
+    assert_eq!(kubectl.with("apply -f -", &changed).await, "deployment.apps/web unchanged\n");
+    let image = kubectl.run("get deploy web -o jsonpath={.spec.template.spec.containers[0].image}").await;
+    assert_eq!(image, "example.org/c:2");
+    assert!(kubectl.run("set image deployment/web c=example.org/c:3").await.ends_with("image updated\n"));
+    assert_eq!(kubectl.run("delete deploy web").await, "deployment.apps \"web\" deleted from default namespace\n");
+    kubectl.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kinds_are_listed_and_explained() {
+    let Some(kubectl) = Kubectl::start().await else { return };
+    let listed = kubectl.run("api-resources").await;
+    let line = |name: &str| listed.lines().map(words).find(|line| line[0] == name).unwrap();
+    assert_eq!(line("deployments"), ["deployments", "deploy", "apps/v1", "true", "Deployment"]);
+    assert_eq!(line("clusterroles"), ["clusterroles", "rbac.authorization.k8s.io/v1", "false", "ClusterRole"]);
+    assert_eq!(line("horizontalpodautoscalers")[2], "autoscaling/v2");
+    let explained = kubectl.run("explain deployment.spec.strategy").await;
+    assert!(explained.contains("KIND:       Deployment") && explained.contains("rollingUpdate\t<"), "{explained}");
+    kubectl.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_definition_and_its_objects_are_applied_shown_scaled_and_explained() {
+    let Some(kubectl) = Kubectl::start().await else { return };
+    let definition = crate::crds::definition().to_string();
+    let applied = "customresourcedefinition.apiextensions.k8s.io/widgets.example.org created\n";
+    assert_eq!(kubectl.with("apply -f -", &definition).await, applied);
+    let wait = "wait --for=condition=Established crd/widgets.example.org --timeout=10s";
+    assert!(kubectl.run(wait).await.ends_with("condition met\n"));
+    let widget = crate::crds::widget("w", json!({"size": 3})).to_string();
+    assert_eq!(kubectl.with("apply -f -", &widget).await, "widget.example.org/w created\n");
+    assert_eq!(kubectl.with("apply -f -", &widget).await, "widget.example.org/w unchanged\n");
+    let table = kubectl.run("get wd").await;
+    let lines: Vec<Vec<&str>> = table.lines().map(words).collect();
+    assert_eq!((&lines[0][..], &lines[1][..]), (&["NAME", "SIZE"][..], &["w", "3"][..]));
+    let wrong = crate::crds::widget("w", json!({"size": 3, "colour": "red"})).to_string();
+    let (success, said) = kubectl.try_with("apply -f -", &wrong).await;
+    assert!(!success && said.contains("unknown field \"spec.colour\""), "{said}");
+    assert_eq!(kubectl.run("scale widget w --replicas=4").await, "widget.example.org/w scaled\n");
+    let explained = kubectl.run("explain widget.spec.color").await;
+    assert!(explained.contains("KIND:       Widget") && explained.contains("<string>"), "{explained}");
+    assert!(kubectl.run("delete crd widgets.example.org").await.contains("widgets.example.org"));
+    assert!(!kubectl.try_with("get wd", "").await.0);
+    kubectl.stop().await;
+}

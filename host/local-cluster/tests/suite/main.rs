@@ -4,13 +4,16 @@
 
 mod apply;
 mod clients;
+mod crds;
 mod delete;
 mod discovery;
 mod faults;
+mod kinds;
 mod kubectl;
 mod list;
 mod persistence;
 mod rig;
+mod scale;
 mod selection;
 mod watch;
 mod write;

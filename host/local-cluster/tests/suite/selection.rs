@@ -32,7 +32,10 @@ async fn lists_take_label_and_field_selectors_together() {
         assert_eq!(selected(&cluster, &format!("{CONFIG_MAPS}?{query}")).await, expected, "{query}");
     }
     let (code, status) = get(&cluster, &format!("{CONFIG_MAPS}?fieldSelector=data.k%3D1")).await;
-    assert_eq!((code, &status["message"]), (400, &json!("field label not supported: data.k")));
+    assert_eq!(
+        (code, &status["message"]),
+        (400, &json!("\"data.k\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""))
+    );
 }
 
 #[tokio::test]

@@ -175,10 +175,7 @@ async fn names_and_namespaces_must_be_those_of_the_path() {
     let (code, status) = put(&cluster, &at(CONFIG_MAPS, "a"), &elsewhere).await;
     assert_eq!(
         (code, &status["message"]),
-        (
-            400,
-            &json!("the namespace of the object (kube-system) does not match the namespace on the request (default)")
-        )
+        (400, &json!("the namespace of the provided object does not match the namespace sent on the request"))
     );
     let (code, status) = post(&cluster, CONFIG_MAPS, &elsewhere).await;
     assert_eq!(

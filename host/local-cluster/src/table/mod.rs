@@ -1,12 +1,15 @@
 //! What `kubectl get` shows: columns and cells per kind, as kube-apiserver prints them (kubernetes `pkg/printers/internalversion`).
 //!
-//! Presentation only; ages are counted from now.
+//! Presentation only; ages are counted from now. The columns come with each kind, from the table of kinds; what stands in them is here.
+
+mod cells;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::metadata;
-use crate::resource::{Collection, Resource};
+use crate::resource::{Collection, Column, Resource};
+use crate::status::{Refusal, Result};
 
 /// What a row carries beside its cells (`includeObject`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,83 +20,32 @@ pub(crate) enum Include {
 }
 
 impl Include {
-    pub(crate) fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         match text {
-            "None" => Include::None,
-            "Object" => Include::Object,
-            _ => Include::Metadata,
+            "None" => Ok(Include::None),
+            "Object" => Ok(Include::Object),
+            "" | "Metadata" => Ok(Include::Metadata),
+            other => Err(Refusal::bad_request(format!(
+                "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be 'Metadata', \
+                 'Object', 'None', or empty"
+            ))),
         }
-    }
-}
-
-/// (name, type, shown only with `-o wide`)
-type Column = (&'static str, &'static str, bool);
-
-fn columns_of(collection: Collection) -> &'static [Column] {
-    const NAME: Column = ("Name", "string", false);
-    const AGE: Column = ("Age", "string", false);
-    match collection {
-        Collection::Namespaces => &[NAME, ("Status", "string", false), AGE],
-        Collection::ConfigMaps => &[NAME, ("Data", "integer", false), AGE],
-        Collection::Secrets => &[NAME, ("Type", "string", false), ("Data", "integer", false), AGE],
-        Collection::ServiceAccounts => &[NAME, ("Secrets", "integer", false), AGE],
-        Collection::Leases => &[NAME, ("Holder", "string", false), AGE],
-        Collection::Pods => &[
-            NAME,
-            ("Ready", "string", false),
-            ("Status", "string", false),
-            ("Restarts", "string", false),
-            AGE,
-            ("IP", "string", true),
-            ("Node", "string", true),
-            ("Nominated Node", "string", true),
-            ("Readiness Gates", "string", true),
-        ],
-        Collection::Events => &[
-            ("Last Seen", "string", false),
-            ("Type", "string", false),
-            ("Reason", "string", false),
-            ("Object", "string", false),
-            ("Subobject", "string", true),
-            ("Source", "string", true),
-            ("Message", "string", false),
-            ("First Seen", "string", true),
-            ("Count", "integer", true),
-            ("Name", "string", true),
-        ],
     }
 }
 
 /// The `columnDefinitions` of a kind.
 pub(crate) fn columns(resource: &Resource) -> Value {
-    columns_of(resource.collection)
-        .iter()
-        .map(|(name, kind, wide)| {
-            let format = if *name == "Name" && resource.collection != Collection::Events { "name" } else { "" };
-            json!({"name": name, "type": kind, "format": format, "description": "", "priority": i32::from(*wide)})
-        })
-        .collect()
+    let column = |Column(name, kind, format, priority): &Column| json!({"name": name, "type": kind, "format": format, "description": "", "priority": priority});
+    resource.columns.iter().map(column).collect()
 }
 
 /// The cells of one object, in the order of the columns; `value` is in the stored form.
 pub(crate) fn cells(resource: &Resource, value: &Value) -> Value {
-    let read = metadata::of(value);
-    let name = read.name();
-    let age = age(read.get("creationTimestamp"));
-    let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let count = |field: &str| match value.get(field) {
-        Some(Value::Object(map)) => map.len(),
-        Some(Value::Array(list)) => list.len(),
-        _ => 0,
-    };
+    let name = metadata::of(value).name();
     match resource.collection {
-        Collection::Namespaces => json!([name, text("/status/phase"), age]),
-        Collection::ConfigMaps => json!([name, count("data") + count("binaryData"), age]),
-        Collection::Secrets => json!([name, text("/type"), count("data"), age]),
-        Collection::ServiceAccounts => json!([name, count("secrets"), age]),
-        Collection::Leases => json!([name, text("/spec/holderIdentity"), age]),
-        Collection::Pods => pod_cells(value, name, &age),
+        Collection::Pods => pod_cells(value, name, &age(metadata::of(value).get("creationTimestamp"))),
         Collection::Events => event_cells(value, name),
+        _ => resource.columns.iter().map(|column| cells::cell(resource, column, value)).collect(),
     }
 }
 
@@ -158,6 +110,11 @@ fn event_cells(value: &Value, name: &str) -> Value {
     ])
 }
 
+/// The age of what happened at a time, RFC 3339.
+pub(crate) fn age_of(time: &str) -> String {
+    age(Some(&time.into()))
+}
+
 fn age(since: Option<&Value>) -> String {
     let since = since.and_then(Value::as_str).and_then(|text| text.parse::<Timestamp>().ok());
     since.map_or_else(
@@ -194,7 +151,6 @@ fn human_duration(seconds: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resource::RESOURCES;
 
     #[test]
     fn durations_grow_coarser() {
@@ -217,7 +173,7 @@ mod tests {
 
     #[test]
     fn every_kind_has_as_many_cells_as_columns() {
-        for resource in &RESOURCES {
+        for resource in crate::registry::Registry::default().served().resources() {
             let cells = cells(resource, &json!({"metadata": {"name": "a"}}));
             assert_eq!(cells.as_array().unwrap().len(), columns(resource).as_array().unwrap().len(), "{resource:?}");
         }
