@@ -2,12 +2,10 @@
 //! is a command or a `#` comment, an indented one is what was seen. `UPDATE_EXPECT=1 cargo test` writes transcripts anew;
 //! read the difference before you keep it.
 
-mod world;
-
 use std::path::{Path, PathBuf};
 
 use expect_test::expect_file;
-use world::World;
+use tenure_simulator::commands::Scenario;
 
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios")
@@ -16,19 +14,19 @@ fn directory() -> PathBuf {
 fn check(name: &str) {
     let path = directory().join(name).with_extension("txt");
     let text = std::fs::read_to_string(&path).expect("the scenario reads");
-    let (mut world, mut saved) = (World::default(), None);
+    let mut scenario = Scenario::default();
     let mut transcript = String::new();
     for line in text.lines().filter(|line| !line.starts_with(' ')) {
         transcript += &format!("{line}\n");
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        for seen in world::commands::run(&mut world, &mut saved, line) {
+        for seen in scenario.run(line) {
             transcript += &format!("  {seen}\n");
         }
     }
     expect_file![path].assert_eq(&transcript);
-    assert_eq!(world.violations, Vec::<String>::new(), "{name}");
+    assert_eq!(scenario.world.judge.violations, Vec::<String>::new(), "{name}");
 }
 
 /// One test a file, so that a failure names its claim.
@@ -65,6 +63,7 @@ scenarios! {
     a_holder_that_came_and_went_unseen_is_waited_for
     a_holder_that_came_unseen_is_no_client_go_release
     a_label_under_a_renewal_costs_one_conflict
+    a_late_client_go_release_over_a_term_unseen_waits
     a_leader_back_in_touch_takes_its_own_record_in_a_new_term
     a_loser_campaigns_again
     a_lost_acquiring_answer_counts_from_its_sending
@@ -79,6 +78,8 @@ scenarios! {
     a_refused_renewal_runs_out
     a_refused_write_is_told_and_tried_again
     a_release_after_a_conflict_leaves_another_holder_alone
+    a_release_goes_through_an_edit_of_its_own_record
+    a_release_is_left_after_a_second_conflict
     a_release_mark_of_an_older_term_waits
     a_release_never_overwrites_a_successor
     a_release_tries_once_more_after_a_conflict
@@ -89,20 +90,28 @@ scenarios! {
     a_restart_with_the_same_name_waits_like_anyone
     a_restored_release_waits
     a_restored_release_waits_even_in_the_newest_term
+    a_second_client_go_holder_unseen_is_no_release
     a_second_write_fits_into_the_renew_deadline
     a_shutdown_hands_over_without_waiting
     a_stale_deletion_ends_nothing
     a_token_on_an_object_ends_nothing
+    a_version_that_came_again_after_a_restore_is_not_taken_for_ours
     a_wall_clock_lets_nobody_in
     a_wall_clock_set_back_lengthens_nothing
     a_wall_clock_set_forward_ends_the_term
     a_write_answered_201_ends_the_term
     a_write_refused_for_a_larger_token_ends_the_term
+    a_write_that_changed_nothing_is_not_stored
     a_yield_stays_out_for_one_lease
+    an_acquisition_below_a_refused_token_is_not_begun
     an_acquisition_found_too_late_is_not_begun
+    an_attempt_is_past_when_the_version_moved_on
     an_edit_does_not_shorten_what_the_holder_was_promised
+    an_edit_of_an_emptied_lock_is_no_release
+    an_edited_renew_time_ends_the_term
     an_emptied_lock_ends_the_term_at_once
     an_emptied_lock_waits
+    an_emptied_lock_waits_for_what_its_holder_was_promised
     an_empty_client_go_record_nobody_saw_held_waits
     an_empty_watch_list_only_asks_for_a_read
     an_expired_lease_is_taken_at_the_exact_instant

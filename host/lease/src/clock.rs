@@ -1,5 +1,6 @@
 //! The two real clocks. The only place in this room that reads them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
@@ -16,6 +17,17 @@ impl Clock for BootClock {
             wall: since_zero(clock_gettime(ClockId::Realtime)),
         }
     }
+}
+
+/// The clock that a host hands to its rooms: [`BootClock`], or one that a test steps, where it is built with `failpoints` and the
+/// environment asks for it.
+#[must_use]
+pub fn process_clock() -> Arc<dyn Clock> {
+    #[cfg(feature = "failpoints")]
+    if let Some(stepped) = crate::failpoints::stepped_clock() {
+        return stepped;
+    }
+    Arc::new(BootClock)
 }
 
 /// A clock set to before its own zero reads as zero: nothing here lives that early.

@@ -225,8 +225,18 @@ impl Driver {
     fn take_news(&mut self, news: News) {
         let now = self.parts.clock.now();
         match news {
-            News::Listed(None) => self.parts.elector.handle_record(now, Source::Watch, None),
-            News::Listed(Some(object)) | News::Changed(object) => {
+            News::Listed(object) => {
+                // What is older than what is known says as little as an empty list: etcd may have been restored, and only a
+                // consistent read tells.
+                let known = self.parts.elector.observed().map_or(0, |known| known.seen.version);
+                let object = object.filter(|object| object.seen().version >= known);
+                let seen = object.as_ref().map(|object| object.seen().clone());
+                if let Some(object) = object {
+                    self.memory.keep(object);
+                }
+                self.parts.elector.handle_record(now, Source::Watch, seen);
+            }
+            News::Changed(object) => {
                 let seen = object.seen().clone();
                 self.memory.keep(object);
                 self.parts.elector.handle_record(now, Source::Watch, Some(seen));

@@ -13,6 +13,8 @@ mod config;
 mod countdown;
 mod driver;
 mod events;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 mod leadership;
 mod object;
 mod start;
@@ -21,7 +23,7 @@ mod timers;
 mod watch;
 
 pub use alone::{AloneConfig, alone};
-pub use clock::BootClock;
+pub use clock::{BootClock, process_clock};
 pub use config::{ElectionConfig, Lock, OnLoss, PodRef};
 pub use leadership::{Leadership, RenewalHealth, RenewalOverdue};
 pub use start::{Election, ElectionFailure, ElectionHandle, StartError, start};

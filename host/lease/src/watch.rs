@@ -42,8 +42,10 @@ const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// A stream that ends without a word in less than this has failed, whatever its status: it is not reopened in a loop.
 const STREAM_SHORT: Duration = Duration::from_secs(1);
+/// An API server that has just started knows no Role for a moment; what is still forbidden then is asked for ever more rarely.
+const FORBIDDEN_PAUSE_MIN: Duration = Duration::from_secs(1);
 /// A Role that was mended is noticed after so long.
-const FORBIDDEN_PAUSE: Duration = Duration::from_secs(60);
+const FORBIDDEN_PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// Why a stream or list ended before its time.
 enum End {
@@ -56,40 +58,36 @@ enum End {
 }
 
 /// Lists, then watches, for ever; ends when `news` is closed. A held lock is renewed every few seconds, so a stream that
-/// is silent for one lease duration is taken for dead and opened again where it stopped.
+/// is silent for one lease duration is taken for dead. However a stream ended, the next begins with a list of its own: on
+/// a server that was restored meanwhile, a watch from an old version would wait without a word.
 pub(crate) async fn follow(api: LeaseApi, lease_duration: Duration, news: mpsc::Sender<News>) {
     let silence = lease_duration.max(SILENCE_MIN);
-    let mut resume: Option<String> = None;
     let mut failures = 0_u32;
+    let mut forbidden_pause = FORBIDDEN_PAUSE_MIN;
     loop {
         let opened = Instant::now();
-        let before = resume.clone();
-        let end = match &mut resume {
-            None => match list(&api, silence, &news).await {
-                Ok(version) => {
-                    resume = Some(version);
-                    continue;
-                }
-                Err(end) => Err(end),
-            },
-            Some(version) => stream(&api, version, silence, &news).await,
+        let mut heard = false;
+        let end = match list(&api, silence, &news).await {
+            Ok(version) => stream(&api, &version, silence, &news, &mut heard).await,
+            Err(end) => Err(end),
         };
-        let heard = resume != before;
+        if end.is_ok() {
+            forbidden_pause = FORBIDDEN_PAUSE_MIN;
+        }
         match end {
             Ok(()) if heard || opened.elapsed() >= STREAM_SHORT => failures = 0,
             Ok(()) => failures = failures.saturating_add(1),
             Err(End::Unheard) => return,
             Err(End::Forbidden(failure)) => {
-                resume = None;
                 if news.send(News::Forbidden(failure)).await.is_err() {
                     return;
                 }
-                tokio::time::sleep(FORBIDDEN_PAUSE).await;
+                tokio::time::sleep(forbidden_pause).await;
+                forbidden_pause = FORBIDDEN_PAUSE_MAX.min(forbidden_pause * 2);
                 continue;
             }
             Err(End::Gone(failure)) => {
                 tracing::debug!(reason = failure.message, "the watch on the lock starts over");
-                resume = None;
                 failures = failures.saturating_add(1);
             }
             Err(End::Failed(failure)) => {
@@ -136,8 +134,14 @@ async fn list(api: &LeaseApi, timeout: Duration, news: &mpsc::Sender<News>) -> R
     Ok(version)
 }
 
-/// One watch request from `version` on, moving it along, until the server ends it in order or falls silent.
-async fn stream(api: &LeaseApi, version: &mut String, silence: Duration, news: &mpsc::Sender<News>) -> Result<(), End> {
+/// One watch request from `version` on, until the server ends it in order or falls silent; notes whether it said anything.
+async fn stream(
+    api: &LeaseApi,
+    version: &str,
+    silence: Duration,
+    news: &mpsc::Sender<News>,
+    heard: &mut bool,
+) -> Result<(), End> {
     let seconds = STREAM_SECONDS_MIN + rand::random_range(0..STREAM_SECONDS_SPREAD);
     let path = format!(
         "{}?watch=true&allowWatchBookmarks=true&fieldSelector=metadata.name%3D{}&resourceVersion={version}&timeoutSeconds={seconds}",
@@ -166,15 +170,15 @@ async fn stream(api: &LeaseApi, version: &mut String, silence: Duration, news: &
         let (object, deleted) = match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, false),
             WatchEvent::Deleted(object) => (object, true),
-            WatchEvent::Bookmark(bookmark) => {
-                *version = bookmark.metadata.resource_version;
+            WatchEvent::Bookmark(_) => {
+                *heard = true;
                 continue;
             }
             WatchEvent::Error(status) => return Err(classify(api, "watch", &kube::Error::Api(status))),
         };
         let object = LeaseObject::from_value(object);
         let object = object.map_err(|error| End::Gone(api.failure("watch", None, chain(&error))))?;
-        *version = object.seen().version.to_string();
+        *heard = true;
         tell(news, if deleted { News::Deleted(object) } else { News::Changed(object) }).await?;
     }
 }
@@ -312,18 +316,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn events_are_passed_on_and_the_watch_resumes_where_it_ended() {
+    async fn events_are_passed_on_and_each_watch_begins_with_a_list() {
         let mut server = Server::start(vec![
             listed(5, &[lease(3)]),
             Answer::Ends(vec![event("MODIFIED", &lease(6)), event("DELETED", &lease(7))]),
+            listed(8, &[]),
             Answer::Ends(vec![bookmark(9)]),
+            listed(10, &[]),
             Answer::Silent(vec![event("ADDED", &lease(12))]),
         ]);
         assert!(matches!(server.next().await, News::Listed(Some(object)) if object.seen().version == 3));
         assert!(matches!(server.next().await, News::Changed(object) if object.seen().version == 6));
         assert!(matches!(server.next().await, News::Deleted(object) if object.seen().version == 7));
+        assert!(matches!(server.next().await, News::Listed(None)));
+        assert!(matches!(server.next().await, News::Listed(None)));
         assert!(matches!(server.next().await, News::Changed(object) if object.seen().version == 12));
-        assert_eq!(server.asked(), ["list", "5", "7", "9"]);
+        assert_eq!(server.asked(), ["list", "5", "list", "8", "list", "10"]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -350,14 +358,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silent_connection_is_opened_again_at_the_last_version() {
+    async fn silent_connection_is_given_up_for_a_new_one() {
         let mut server = Server::start(vec![
             listed(5, &[lease(3)]),
             Answer::Silent(vec![event("MODIFIED", &lease(6))]),
+            listed(7, &[lease(7)]),
             Answer::Silent(vec![event("MODIFIED", &lease(8))]),
         ]);
         let started = Instant::now();
-        for version in [3, 6, 8] {
+        for version in [3, 6, 7, 8] {
             assert!(matches!(
                 server.next().await,
                 News::Listed(Some(object)) | News::Changed(object) if object.seen().version == version
@@ -365,19 +374,39 @@ mod tests {
         }
         assert!(started.elapsed() >= LEASE, "silence is waited for");
         assert!(started.elapsed() < LEASE * 2);
-        assert_eq!(server.asked(), ["list", "5", "6"]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn forbidden_watch_is_told_and_tried_again_a_minute_later() {
-        let mut server =
-            Server::start(vec![listed(5, &[lease(3)]), Answer::Whole(403, status(403)), listed(5, &[lease(3)])]);
-        assert!(matches!(server.next().await, News::Listed(Some(_))));
-        let told = Instant::now();
-        let News::Forbidden(failure) = server.next().await else { panic!("it is forbidden") };
-        assert!(failure.message.contains("forbidden to watch"), "{}", failure.message);
-        assert!(matches!(server.next().await, News::Listed(Some(_))));
-        assert!(told.elapsed() >= FORBIDDEN_PAUSE);
+    async fn forbidden_watch_is_told_and_tried_again_soon_then_ever_more_rarely() {
+        let refused = || [listed(5, &[lease(3)]), Answer::Whole(403, status(403))];
+        let mut server = Server::start((0..8).flat_map(|_| refused()).chain([listed(5, &[])]).collect());
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            assert!(matches!(server.next().await, News::Listed(Some(_))));
+            let News::Forbidden(failure) = server.next().await else { panic!("it is forbidden") };
+            assert!(failure.message.contains("forbidden to watch"), "{}", failure.message);
+            pauses.push(Instant::now());
+        }
+        assert!(matches!(server.next().await, News::Listed(None)));
+        assert!(pauses[1] - pauses[0] < FORBIDDEN_PAUSE_MIN * 2);
+        assert!(pauses[7].elapsed() >= FORBIDDEN_PAUSE_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn watch_that_failed_lists_before_it_goes_on() {
+        let mut server = Server::start(vec![
+            listed(90, &[lease(80)]),
+            Answer::Whole(503, status(503)),
+            listed(40, &[lease(30)]),
+            Answer::Silent(vec![event("MODIFIED", &lease(41))]),
+        ]);
+        for version in [80, 30, 41] {
+            assert!(matches!(
+                server.next().await,
+                News::Listed(Some(object)) | News::Changed(object) if object.seen().version == version
+            ));
+        }
+        assert_eq!(server.asked(), ["list", "90", "list", "40"]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -17,7 +17,7 @@ pub(crate) const SPREAD: Duration = Duration::from_millis(30);
 const YIELD_PAUSE: Duration = Duration::from_secs(60);
 
 /// What delays a claim besides the lock itself. Readings are the boot clock's.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Campaign {
     /// After a try that failed.
     pub(crate) not_before: Duration,

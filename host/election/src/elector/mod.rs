@@ -36,7 +36,7 @@ const RELEASE_WITHIN: Duration = Duration::from_secs(5);
 /// The driver hands it facts (`handle_*`, `begin_drain`), then takes actions until [`Self::poll_action`] returns nothing,
 /// then waits for the next fact or for [`Self::poll_timeout`]. At most one request is under way at a time, and each is to be
 /// answered exactly once, its own timeout included.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Elector {
     settings: Settings,
     /// The identity given; suffixes are added to this one.
@@ -58,7 +58,7 @@ pub struct Elector {
 }
 
 /// The consistent reads.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Reads {
     under_way: bool,
     /// When the one under way was sent.

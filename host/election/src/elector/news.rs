@@ -8,7 +8,7 @@ use super::terms::Mark;
 use crate::{Instant, Record};
 
 /// The lock as it stood when last told.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Known {
     /// Nobody told us yet.
     Nothing,
@@ -19,7 +19,7 @@ pub(crate) enum Known {
 }
 
 /// The lack of an object.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Absence {
     pub(crate) since: Instant,
     /// W of whoever may still act on the record that went.
@@ -27,7 +27,7 @@ pub(crate) struct Absence {
 }
 
 /// One exact state of the object; versions that change nothing of the election keep it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct State {
     pub(crate) seen: Seen,
     pub(crate) first_seen: Instant,
@@ -77,7 +77,7 @@ pub(crate) enum Change {
 }
 
 /// The newest news that count, and what follows from them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct News {
     lease: Duration,
     known: Known,

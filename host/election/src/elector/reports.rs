@@ -11,7 +11,7 @@ use crate::Instant;
 const WARNING_PAUSE: Duration = Duration::from_secs(60);
 
 /// When, by the boot clock, a warning of each kind was last told; the kinds are the callers' literals, so there are few.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Warnings {
     told: BTreeMap<&'static str, Duration>,
 }

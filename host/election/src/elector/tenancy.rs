@@ -9,7 +9,7 @@ use super::{Elector, RELEASE_WITHIN};
 use crate::{Authority, Instant, Term};
 
 /// What this candidate is to the lock, with what belongs to it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Role {
     /// Campaigns.
     Standby,
@@ -24,7 +24,7 @@ pub(crate) enum Role {
 }
 
 /// A running term.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Held {
     pub(crate) authority: Authority,
     pub(crate) stage: Stage,
@@ -57,7 +57,7 @@ pub(crate) enum Stage {
 }
 
 /// A closed term.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Ended {
     term: Term,
     why: String,
@@ -78,7 +78,7 @@ pub(crate) enum Ending {
 }
 
 /// A lock to be let go.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Releasing {
     /// The term that ended; absent when none began under the record.
     term: Option<Term>,
@@ -159,6 +159,8 @@ impl Elector {
         match &mut self.role {
             Role::Held(held) if now.has_reached(held.authority.hard_until) => {
                 self.end_term(now, "its renewals were not stored in time".to_owned());
+                // Nobody was heard of for long. After a restore of etcd another record may have the very version of ours.
+                self.want_read(now.boot);
             }
             Role::Held(held) => {
                 let term = held.authority.term;

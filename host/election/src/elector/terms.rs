@@ -44,7 +44,7 @@ impl Mark {
 }
 
 /// What a new term must be above.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Floors {
     /// The highest that stood in the lock, whoever wrote it.
     seen: Option<Term>,

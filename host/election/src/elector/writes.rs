@@ -88,7 +88,7 @@ impl Stored {
 }
 
 /// Everything this process wrote that still matters.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Writes {
     nonce: String,
     number: u64,
