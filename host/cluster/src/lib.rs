@@ -5,6 +5,7 @@
 //! `capability`), and knows no guest.
 
 mod barrier;
+mod client;
 mod cluster;
 mod discovery;
 mod error;

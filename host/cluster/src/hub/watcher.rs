@@ -1,4 +1,4 @@
-//! The task behind one watch: list, then follow, then list again when the server has forgotten where we were.
+//! The task behind one watch: list, then follow from there on as long as each watch ends in order; after anything else, list again.
 //!
 //! Decides when to try again and when to call the watch failing. Keeps no object itself, see `store`.
 
@@ -29,14 +29,12 @@ const WATCH_MIN: Duration = Duration::from_secs(1);
 const BACKOFF_MIN: Duration = Duration::from_millis(500);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
-/// After a 401, 403 or 404: only people mend those.
-const REFUSED_RETRY: Duration = Duration::from_secs(20);
+/// After a 401, 403 or 404, once it has been said a few times: only people mend those, unless an API server that has just started does
+/// not know its Roles yet.
+const REFUSED_BACKOFF_MAX: Duration = Duration::from_secs(20);
 
 /// Failures in a row before the watch is called failing: one dropped connection is an everyday event.
 const FAILURES_TOLD_AFTER: u32 = 3;
-
-/// Failures in a row before resuming is given up for a fresh list: a server restored from a backup may never reach our version.
-const RESUMES_MAX: u32 = 3;
 
 pub(super) struct Watcher {
     reader: Reader,
@@ -238,9 +236,9 @@ impl Watcher {
         if refused || self.failures >= FAILURES_TOLD_AFTER {
             self.fail(code, error.in_one_line());
         }
-        if code == 404 || self.failures >= RESUMES_MAX {
-            self.resume = None;
-        }
+        // The server may have been restored from a backup meanwhile. A watch from a version that it has yet to reach would say
+        // nothing, and one from a version it has reached again would never tell what differs up to there.
+        self.resume = None;
         let wait = wait_after(self.failures, refused, error);
         tracing::debug!(watch = %self.watched.key, failures = self.failures, ?wait, error = %error.in_one_line(), "watch failed");
         tokio::select! {
@@ -270,11 +268,8 @@ fn wait_after(failures: u32, refused: bool, error: &ApiError) -> Duration {
         ApiError::Status(status) => status.retry_after.unwrap_or_default(),
         _ => Duration::ZERO,
     };
-    let base = if refused {
-        REFUSED_RETRY
-    } else {
-        BACKOFF_MIN.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(BACKOFF_MAX)
-    };
+    let most = if refused { REFUSED_BACKOFF_MAX } else { BACKOFF_MAX };
+    let base = BACKOFF_MIN.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(most);
     base.mul_f64(rand::random_range(0.8..1.2)).max(asked)
 }
 

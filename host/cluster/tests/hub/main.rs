@@ -86,7 +86,8 @@ async fn a_version_the_server_forgot_is_listed_again_and_deletions_are_told() {
     assert_eq!(next(&mut subscription).await, "deleted a 7", "with its last known state");
     assert_eq!(next(&mut subscription).await, "resynced");
     drop(watch);
-    api.watch(30).await;
+    api.next().await.list(30, &[object("b", 25)]);
+    assert_eq!(next(&mut subscription).await, "resynced");
     // The same told by the answer to the watch itself.
     let call = api.next().await;
     call.refuse(410, "Gone");
@@ -95,12 +96,22 @@ async fn a_version_the_server_forgot_is_listed_again_and_deletions_are_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_forbidden_watch_says_so_and_is_tried_again_slowly() {
+async fn a_forbidden_watch_says_so_and_is_tried_again_soon_then_slowly() {
     let (cluster, mut api) = cluster();
     let mut subscription = cluster.hub().subscribe(config_maps());
     api.next().await.refuse(403, "Forbidden");
     assert_eq!(next(&mut subscription).await, "failing 403");
     assert!(matches!(cluster.hub().state(&config_maps()), WatchState::Failing { code: 403, .. }));
+    let refused_at = tokio::time::Instant::now();
+    let second = api.next().await;
+    assert!(
+        refused_at.elapsed() < Duration::from_secs(1),
+        "a server that has just started knows no Roles for a moment"
+    );
+    second.refuse(403, "Forbidden");
+    for _ in 0..5 {
+        api.next().await.refuse(403, "Forbidden");
+    }
     let refused_at = tokio::time::Instant::now();
     api.sync(10, &[]).await;
     assert!(refused_at.elapsed() >= Duration::from_secs(10), "not hammered");
@@ -115,7 +126,8 @@ async fn one_lost_connection_is_not_told_but_an_outage_is() {
     let watch = api.sync(10, &[object("a", 7)]).await;
     assert_eq!(next(&mut subscription).await, "resynced");
     drop(watch);
-    let watch = api.watch(10).await;
+    let watch = api.sync(10, &[object("a", 7)]).await;
+    assert_eq!(next(&mut subscription).await, "resynced");
     watch.send("MODIFIED", &object("a", 11));
     assert_eq!(next(&mut subscription).await, "applied a 11");
     drop(watch);
@@ -134,8 +146,25 @@ async fn a_connection_that_is_open_on_our_side_only_is_noticed() {
     let _subscription = cluster.hub().subscribe(config_maps());
     let silent = api.sync(10, &[]).await;
     silent.bookmark(15);
-    let _watch = api.watch(15).await;
+    let _watch = api.sync(20, &[]).await;
     assert!(silent.is_over());
+}
+
+/// A watch from a version that a restored server has yet to reach says nothing, and from one that it has reached again it never tells
+/// what differs before.
+#[tokio::test(start_paused = true)]
+async fn after_a_failure_all_is_listed_again_for_the_server_may_have_been_restored() {
+    let (cluster, mut api) = cluster();
+    let mut subscription = cluster.hub().subscribe(config_maps());
+    let watch = api.sync(90, &[object("a", 7), object("lost", 80)]).await;
+    assert_eq!(next(&mut subscription).await, "resynced");
+    drop(watch);
+    api.next().await.refuse(403, "Forbidden");
+    assert_eq!(next(&mut subscription).await, "failing 403");
+    let _watch = api.sync(40, &[object("a", 7)]).await;
+    assert_eq!(next(&mut subscription).await, "deleted lost 80");
+    assert_eq!(next(&mut subscription).await, "resynced");
+    assert_eq!(cluster.hub().seen_version(&config_maps()), 40);
 }
 
 #[tokio::test(start_paused = true)]
