@@ -19,14 +19,14 @@ async fn main() {
     tokio::time::sleep(SETTLE).await;
     let counts: Arc<Mutex<BTreeMap<&'static str, u64>>> = Arc::default();
     let seen = Arc::clone(&counts);
-    world.cluster.intercept(Arc::new(move |request| {
+    world.cluster().intercept(Arc::new(move |request| {
         if request.resource == "leases" {
             *seen.lock().unwrap_or_else(PoisonError::into_inner).entry(request.verb).or_default() += 1;
         }
         Intercept::Pass
     }));
     tokio::time::sleep(COUNT).await;
-    world.cluster.stop_intercepting();
+    world.cluster().stop_intercepting();
     let counts = counts.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let per_minute = |count: u64| count as f64 * 60.0 / COUNT.as_secs_f64();
     println!("{:.1} requests per minute", per_minute(counts.values().sum()));

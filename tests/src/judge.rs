@@ -1,22 +1,48 @@
 //! The order of writes and takeovers, judged by resourceVersion and never by time: lock and objects share one counter.
+//!
+//! Restoring etcd sets that counter back. Each restore begins an *epoch*; a version is ordered by its epoch first.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
 use kube::api::{Api, WatchEvent, WatchParams};
+use tenure_control_plane::AuditEvent;
 use tenure_local_cluster::LocalCluster;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
+
+use crate::server::Server;
+use crate::{ACCOUNT, RealApi};
+
+/// Before a watch that ended is begun again.
+const RESUME_AFTER: Duration = Duration::from_millis(100);
+
+/// A `metadata.resourceVersion`, in the order of commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    /// How often etcd was restored before.
+    pub epoch: usize,
+    /// What the API says.
+    pub number: u64,
+}
 
 /// One state the Lease was in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseState {
     /// `metadata.resourceVersion`.
-    pub version: u64,
+    pub version: Version,
     /// `spec.holderIdentity`; empty when nobody holds it, or when it was deleted.
     pub holder: String,
     /// The number in `tenure.dev/term`.
     pub term: Option<u64>,
+    /// `spec.renewTime`: when its writer sent it, by the wall clock as that one reads it.
+    pub renewed_at: Option<Timestamp>,
     /// The event was a deletion.
     pub deleted: bool,
 }
@@ -24,54 +50,144 @@ pub struct LeaseState {
 /// A plugin's write that was committed after a later term had begun.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LateWrite {
+    /// What the audit log calls it; empty in memory.
+    pub id: String,
     /// The term that wrote.
     pub term: u64,
     /// What it committed as.
-    pub version: u64,
+    pub version: Version,
     /// The acquiring write of the later term.
-    pub taken_over_at: u64,
+    pub taken_over_at: Version,
     /// What was written.
     pub object: String,
 }
 
 /// Follows the Lease from its first state on.
 pub struct Judge {
-    cluster: LocalCluster,
-    history: Arc<Mutex<Vec<LeaseState>>>,
-    task: JoinHandle<()>,
+    source: Source,
+    seen: Arc<Mutex<Seen>>,
+    _tasks: JoinSet<()>,
+}
+
+/// Who knows of every write.
+enum Source {
+    Memory(LocalCluster),
+    /// The audit log, and the lock's namespace and name in it.
+    Real {
+        api: RealApi,
+        namespace: String,
+        name: String,
+    },
+}
+
+/// What watches have shown.
+#[derive(Default)]
+struct Seen {
+    lease: BTreeMap<Version, LeaseState>,
+    /// Uid of a deleted object -> the version of its deletion, which the audit log does not have.
+    deletions: BTreeMap<String, Version>,
+    /// For each restore of etcd, how many requests the audit log had by then.
+    restores: Vec<usize>,
+}
+
+/// A plugin's committed write.
+struct Written {
+    term: u64,
+    version: Version,
+    object: String,
+    id: String,
 }
 
 impl Judge {
     /// Follows a Lease that does not exist yet.
-    pub async fn new(cluster: &LocalCluster, namespace: &str, name: &str) -> Self {
-        let client = kube::Client::new(cluster.clone(), "default");
-        let leases: Api<Lease> = Api::namespaced(client, namespace);
-        let parameters = WatchParams::default().fields(&format!("metadata.name={name}")).timeout(290);
-        let events = leases.watch(&parameters, "0").await.expect("the lease can be watched");
-        let history: Arc<Mutex<Vec<LeaseState>>> = Arc::default();
-        let seen = Arc::clone(&history);
-        let task = tokio::spawn(async move {
-            let mut events = events.boxed();
-            while let Some(event) = events.next().await {
-                let (lease, deleted) = match event {
-                    Ok(WatchEvent::Added(lease) | WatchEvent::Modified(lease)) => (lease, false),
-                    Ok(WatchEvent::Deleted(lease)) => (lease, true),
-                    _ => continue,
-                };
-                seen.lock().unwrap_or_else(PoisonError::into_inner).push(state(&lease, deleted));
+    pub(crate) async fn new(server: &Server, client: &kube::Client, namespace: &str, name: &str) -> Self {
+        let seen: Arc<Mutex<Seen>> = Arc::default();
+        let mut tasks = JoinSet::new();
+        let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
+        let parameters = WatchParams::default().fields(&format!("metadata.name={name}"));
+        let noted = Arc::clone(&seen);
+        follow(&mut tasks, leases, parameters, Arc::clone(&seen), move |lease: &Lease, epoch, deleted| {
+            let state = state(lease, epoch, deleted);
+            noted.lock().unwrap_or_else(PoisonError::into_inner).lease.insert(state.version, state);
+        })
+        .await;
+        let source = match server {
+            Server::Memory { cluster, .. } => Source::Memory(cluster.clone()),
+            Server::Real(api) => {
+                let noted = Arc::clone(&seen);
+                let config_maps: Api<ConfigMap> = Api::all(client.clone());
+                let epochs = Arc::clone(&seen);
+                follow(
+                    &mut tasks,
+                    config_maps,
+                    WatchParams::default(),
+                    epochs,
+                    move |object: &ConfigMap, epoch, deleted| {
+                        if let (true, Some(uid)) = (deleted, object.uid()) {
+                            let version = version_of(object, epoch);
+                            noted.lock().unwrap_or_else(PoisonError::into_inner).deletions.insert(uid, version);
+                        }
+                    },
+                )
+                .await;
+                Source::Real { api: api.clone(), namespace: namespace.to_owned(), name: name.to_owned() }
             }
-        });
-        Self { cluster: cluster.clone(), history, task }
+        };
+        Self { source, seen, _tasks: tasks }
     }
 
-    /// Every state so far.
+    /// etcd is being restored: call it while the API server is stopped. What follows is of a new epoch.
+    pub fn begin_epoch(&self) {
+        let Source::Real { api, .. } = &self.source else { panic!("the API in memory has no etcd to restore") };
+        let requests = api.audit().len();
+        self.seen().restores.push(requests);
+    }
+
+    /// Every state so far, in the order of commits.
     pub fn history(&self) -> Vec<LeaseState> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut states = self.seen().lease.clone();
+        // A watch that was cut off while the API was away may have missed one; the audit log has not.
+        if let Source::Real { namespace, name, .. } = &self.source {
+            let leases = self.audit().into_iter().filter(|(_, event)| {
+                event.resource == "leases"
+                    && &event.namespace == namespace
+                    && &event.name == name
+                    && !event.is_dry_run()
+            });
+            for (epoch, event) in leases.filter(|(_, event)| event.verb != "delete" && event.version().is_some()) {
+                let lease =
+                    event.response.clone().and_then(|lease| serde_json::from_value(lease).ok()).expect("a Lease");
+                let state = state(&lease, epoch, false);
+                states.entry(state.version).or_insert(state);
+            }
+        }
+        // What a restore brought back was not written again.
+        let restored = |state: &LeaseState| {
+            (0..state.version.epoch).any(|epoch| {
+                let before = Version { epoch, ..state.version };
+                states
+                    .get(&before)
+                    .is_some_and(|known| LeaseState { version: state.version, ..known.clone() } == *state)
+            })
+        };
+        states.values().filter(|state| !restored(state)).cloned().collect()
+    }
+
+    /// The audit log, each request with the epoch it was answered in. Empty in memory.
+    fn audit(&self) -> Vec<(usize, Arc<AuditEvent>)> {
+        let Source::Real { api, .. } = &self.source else { return Vec::new() };
+        let restores = self.seen().restores.clone();
+        let epoch = |index: usize| restores.partition_point(|before| *before <= index);
+        api.audit().into_iter().enumerate().map(|(index, event)| (epoch(index), event)).collect()
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Terms in the order of their acquiring writes: term, holder, version.
-    pub fn terms(&self) -> Vec<(u64, String, u64)> {
-        let mut terms: Vec<(u64, String, u64)> = Vec::new();
+    pub fn terms(&self) -> Vec<(u64, String, Version)> {
+        let mut terms: Vec<(u64, String, Version)> = Vec::new();
         for state in self.history() {
             if let (Some(term), false, false) = (state.term, state.holder.is_empty(), state.deleted)
                 && terms.last().is_none_or(|(last, ..)| *last != term)
@@ -88,26 +204,54 @@ impl Judge {
         assert!(terms.is_sorted_by(|(before, ..), (after, ..)| before < after), "terms fell: {terms:?}");
     }
 
-    /// Plugins' committed writes, each with the term that made it.
-    pub fn writes(&self) -> Vec<(u64, u64, String)> {
-        let entries = self.cluster.audit().into_iter();
-        entries
-            .filter_map(|entry| {
-                let term = entry.user_agent.split_once("term/")?.1.parse().ok()?;
-                let object = format!("{}/{}", entry.resource, entry.name.unwrap_or_default());
-                Some((term, entry.version?, object))
-            })
-            .collect()
+    /// Plugins' committed writes, each with the term that made it, as (term, version, object).
+    pub fn writes(&self) -> Vec<(u64, Version, String)> {
+        self.written().into_iter().map(|write| (write.term, write.version, write.object)).collect()
+    }
+
+    fn written(&self) -> Vec<Written> {
+        let term_of = |agent: &str| agent.split_once("term/")?.1.parse::<u64>().ok();
+        match &self.source {
+            Source::Memory(cluster) => {
+                let entries = cluster.audit().into_iter();
+                let committed = entries.filter_map(|entry| {
+                    let object = format!("{}/{}", entry.resource, entry.name.unwrap_or_default());
+                    let version = Version { epoch: 0, number: entry.version? };
+                    Some(Written { term: term_of(&entry.user_agent)?, version, object, id: String::new() })
+                });
+                committed.collect()
+            }
+            Source::Real { namespace, .. } => {
+                let account = format!("system:serviceaccount:{namespace}:{ACCOUNT}");
+                let events = self.audit().into_iter();
+                let events = events.filter(|(_, event)| event.user == account && !event.is_dry_run());
+                let committed = events.filter_map(|(epoch, event)| {
+                    let object = format!("{}/{}", event.resource, event.name);
+                    let (term, version) = (term_of(&event.user_agent)?, self.version(epoch, &event)?);
+                    Some(Written { term, version, object, id: event.id.clone() })
+                });
+                committed.collect()
+            }
+        }
+    }
+
+    fn version(&self, epoch: usize, event: &AuditEvent) -> Option<Version> {
+        if event.verb != "delete" || !(200..300).contains(&event.code) {
+            return event.version().map(|number| Version { epoch, number });
+        }
+        let answer = event.response.as_ref()?;
+        let uid = answer.pointer("/details/uid").or_else(|| answer.pointer("/metadata/uid"))?.as_str()?;
+        self.seen().deletions.get(uid).copied()
     }
 
     /// Writes of a term that were committed after a later one had acquired the lock.
     pub fn late_writes(&self) -> Vec<LateWrite> {
         let terms = self.terms();
-        let writes = self.writes().into_iter();
+        let writes = self.written().into_iter();
         writes
-            .filter_map(|(term, version, object)| {
+            .filter_map(|Written { term, version, object, id }| {
                 let later = terms.iter().find(|(other, _, acquired)| *other > term && *acquired < version)?;
-                Some(LateWrite { term, version, taken_over_at: later.2, object })
+                Some(LateWrite { id, term, version, taken_over_at: later.2, object })
             })
             .collect()
     }
@@ -120,18 +264,74 @@ impl Judge {
     }
 }
 
-impl Drop for Judge {
-    fn drop(&mut self) {
-        self.task.abort();
+/// Watches until the judge is dropped. A watch that ends is resumed where it ended, also when the API was away meanwhile.
+async fn follow<K>(
+    tasks: &mut JoinSet<()>,
+    api: Api<K>,
+    parameters: WatchParams,
+    epochs: Arc<Mutex<Seen>>,
+    mut note: impl FnMut(&K, usize, bool) + Send + 'static,
+) where
+    K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+{
+    let epoch_now = move || epochs.lock().unwrap_or_else(PoisonError::into_inner).restores.len();
+    let (mut version, mut epoch) = ("0".to_owned(), epoch_now());
+    let mut events = Some(api.watch(&parameters, &version).await.expect("it can be watched").boxed());
+    tasks.spawn(async move {
+        loop {
+            let Some(event) = next(&mut events).await else {
+                tokio::time::sleep(RESUME_AFTER).await;
+                if epoch != epoch_now() {
+                    // No version of before says anything here.
+                    (version, epoch) = ("0".to_owned(), epoch_now());
+                }
+                // What one connection brings is of one epoch: no API server lives through a restore.
+                let opened = api.watch(&parameters, &version).await.ok().filter(|_| epoch == epoch_now());
+                events = opened.map(futures::StreamExt::boxed);
+                continue;
+            };
+            let (object, deleted) = match event {
+                Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => (object, false),
+                Ok(WatchEvent::Deleted(object)) => (object, true),
+                // Too old a version to resume from: what was missed is in the audit log.
+                Ok(WatchEvent::Error(_)) => {
+                    (version, events) = ("0".to_owned(), None);
+                    continue;
+                }
+                Ok(WatchEvent::Bookmark(_)) => continue,
+                Err(_) => {
+                    events = None;
+                    continue;
+                }
+            };
+            version = object.resource_version().unwrap_or(version);
+            note(&object, epoch, deleted);
+        }
+    });
+}
+
+type Events<K> = BoxStream<'static, kube::Result<WatchEvent<K>>>;
+
+async fn next<K>(events: &mut Option<Events<K>>) -> Option<kube::Result<WatchEvent<K>>> {
+    match events {
+        Some(events) => events.next().await,
+        None => None,
     }
 }
 
-fn state(lease: &Lease, deleted: bool) -> LeaseState {
+fn version_of(object: &impl ResourceExt, epoch: usize) -> Version {
+    let number = object.resource_version().and_then(|version| version.parse().ok()).unwrap_or(0);
+    Version { epoch, number }
+}
+
+fn state(lease: &Lease, epoch: usize, deleted: bool) -> LeaseState {
     let term = lease.metadata.annotations.as_ref().and_then(|all| all.get("tenure.dev/term"));
+    let spec = lease.spec.as_ref();
     LeaseState {
-        version: lease.metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0),
-        holder: lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default(),
+        version: version_of(lease, epoch),
+        holder: spec.and_then(|spec| spec.holder_identity.clone()).unwrap_or_default(),
         term: term.and_then(|term| term.split('/').next()?.parse().ok()),
+        renewed_at: spec.and_then(|spec| Some(spec.renew_time.as_ref()?.0)),
         deleted,
     }
 }

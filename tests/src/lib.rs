@@ -1,14 +1,30 @@
 //! Support for whole-host tests: real processes of `tenure run` on an API server the test holds in its hand.
-//! Owns processes and waiting. Judges nothing: each test says what must be true.
+//! Owns processes, waiting, and the evidence. What must be true is said by tests, and by the scenes they share.
 
+mod client_go;
 mod judge;
+mod network;
 mod plugins;
+mod real_api;
+mod relay;
 mod replica;
+mod residue;
+pub mod scenes;
+mod server;
 mod wait;
+mod weather;
+mod webhook;
 mod world;
 
-pub use judge::{Judge, LateWrite, LeaseState};
+pub use client_go::ClientGo;
+pub use judge::{Judge, LateWrite, LeaseState, Version};
+pub use network::{Network, NetworkNamespace};
 pub use plugins::Plugin;
-pub use replica::{Replica, program};
+pub use real_api::RealApi;
+pub use relay::Relay;
+pub use replica::{Replica, program, stopped};
+pub use residue::{GATE_LOG, GateWrite};
 pub use wait::{LIMIT, until, until_some};
-pub use world::{Options, PLUGIN_NAMESPACE, World, get};
+pub use weather::{Weather, WeatherRelay};
+pub use webhook::{Admission, Webhook};
+pub use world::{ACCOUNT, LEASE, Names, Options, PLUGIN_NAMESPACE, World, get};

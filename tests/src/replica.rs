@@ -1,5 +1,6 @@
 //! One process of `tenure run`.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -18,14 +19,27 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Starts one. Its log goes to a file in `folder`.
-    pub fn start(name: &str, folder: &Path, environment: &[(String, String)]) -> Self {
+    /// Starts one with the configuration in `folder`. Its log goes to a file there.
+    pub fn start(name: &str, folder: &Path, kubeconfig: &Path, environment: &[(String, String)]) -> Self {
+        Self::start_under(&[], name, folder, kubeconfig, environment)
+    }
+
+    /// Starts one by a program that becomes it, such as `nsenter`: that one's name and arguments come before its own.
+    pub fn start_under(
+        launcher: &[String],
+        name: &str,
+        folder: &Path,
+        kubeconfig: &Path,
+        environment: &[(String, String)],
+    ) -> Self {
         let log = folder.join(format!("{name}.log"));
-        let child = Command::new(program())
+        let mut words = launcher.iter().map(OsString::from).chain([program().into_os_string()]);
+        let child = Command::new(words.next().expect("the program's own name, at least"))
+            .args(words)
             .args(["run", "--console-listen", "127.0.0.1:0", "--end-with-parent", "--config"])
             .arg(folder.join("tenure.toml"))
             .arg("--kubeconfig")
-            .arg(folder.join("kubeconfig"))
+            .arg(kubeconfig)
             .env("POD_NAME", name)
             .env("TENURE_LOG_FORMAT", "json")
             .envs(environment.iter().map(|(key, value)| (key, value)))
@@ -65,14 +79,7 @@ impl Replica {
 
     /// Waits until it is stopped (by SIGSTOP, from whomever).
     pub async fn stopped(&self) {
-        let stat = format!("/proc/{}/stat", self.child.id());
-        until_some(&format!("{} to be stopped", self.name), || {
-            // The state is the first word after the program's name, which stands in parentheses.
-            let line = std::fs::read_to_string(&stat).unwrap_or_default();
-            let state = line.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
-            async move { (state == Some('T')).then_some(()) }
-        })
-        .await;
+        stopped(&self.name, self.pid()).await;
     }
 
     /// Its process.
@@ -134,6 +141,23 @@ impl Drop for Replica {
             eprintln!("--- log of {} ---\n{}", self.name, self.log_text());
         }
     }
+}
+
+/// Waits until a process is stopped, each of its threads: the signal reaches them one after another.
+pub async fn stopped(name: &str, pid: Pid) {
+    let threads = PathBuf::from(format!("/proc/{}/task", pid.as_raw_pid()));
+    let is_stopped = |thread: PathBuf| {
+        // The state is the first word after the program's name, which stands in parentheses.
+        let line = std::fs::read_to_string(thread.join("stat")).unwrap_or_default();
+        line.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+    };
+    until_some(&format!("{name} to be stopped"), || {
+        let mut all =
+            std::fs::read_dir(&threads).into_iter().flatten().flatten().map(|thread| thread.path()).peekable();
+        let stopped = all.peek().is_some() && all.all(is_stopped);
+        async move { stopped.then_some(()) }
+    })
+    .await;
 }
 
 /// The binary under test, built by `cargo xtask test` with its failpoints.

@@ -1,22 +1,29 @@
-//! An API server in this process, a folder of configuration, and the replicas that run on them.
+//! An API server (in this process, or a real one), a folder of configuration, and the replicas that run on them.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace};
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+use kube::Config;
+use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 use tenure_local_cluster::LocalCluster;
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
-use crate::{Judge, Plugin, Replica, until, until_some};
+use crate::server::Server;
+use crate::{Judge, NetworkNamespace, Plugin, RealApi, Replica, until, until_some};
 
-const LEASE_NAMESPACE: &str = "tenure-system";
-const LEASE: &str = "tenure";
+/// The lock's name.
+pub const LEASE: &str = "tenure";
+/// The account of every replica.
+pub const ACCOUNT: &str = "tenure";
+/// What the host itself may do, as shipped; its namespaces become the world's.
+const ROLES: &str = include_str!("../../deploy/kustomize/base/roles.yaml");
 /// What every world grants: ConfigMaps and Namespaces anywhere, and Events.
 const GRANT: &str = r#"
 [[grant]]
@@ -31,8 +38,35 @@ api-groups = [""]
 resources = ["namespaces"]
 verbs = ["get", "list", "watch"]
 "#;
-/// Where plugins lie.
+/// Where plugins lie in a world in memory.
 pub const PLUGIN_NAMESPACE: &str = "tenure-plugins";
+
+/// A world's namespaces. On a server that worlds share, each has its own.
+#[derive(Debug, Clone)]
+pub struct Names {
+    /// Where the lock is, and the replicas' Pods and account.
+    pub system: String,
+    /// Where plugins lie.
+    pub plugins: String,
+    /// Where plugins work.
+    pub work: String,
+    /// What the values of `probe` labels begin with, so that no probe sees another world's objects.
+    prefix: String,
+}
+
+impl Names {
+    fn of_memory() -> Self {
+        let (system, plugins, work) = ("tenure-system".to_owned(), PLUGIN_NAMESPACE.to_owned(), "default".to_owned());
+        Self { system, plugins, work, prefix: String::new() }
+    }
+
+    fn new_on_real() -> Self {
+        static WORLDS: AtomicU32 = AtomicU32::new(0);
+        let world = format!("w{}", WORLDS.fetch_add(1, Ordering::Relaxed));
+        let name = |of: &str| format!("{world}-{of}");
+        Self { system: name("system"), plugins: name("plugins"), work: name("work"), prefix: format!("{world}-") }
+    }
+}
 
 /// What a world is made with.
 #[derive(Debug, Clone)]
@@ -51,47 +85,99 @@ impl Default for Options {
 
 /// Everything a whole-host test needs.
 pub struct World {
-    /// The API server, for its audit log and its faults.
-    pub cluster: LocalCluster,
-    /// Where it listens.
-    pub address: SocketAddr,
+    /// Its namespaces.
+    pub names: Names,
     /// Follows the Lease and judges writes by it.
     pub judge: Judge,
     /// Replicas by name.
     pub replicas: BTreeMap<String, Replica>,
     folder: tempfile::TempDir,
-    server: JoinHandle<()>,
+    server: Server,
+    client: kube::Client,
 }
 
 impl World {
-    /// An API server with the namespaces of an installation, and no replica yet.
+    /// An API server in this process with the namespaces of an installation, and no replica yet.
     pub async fn new(options: Options) -> Self {
-        let cluster = LocalCluster::new();
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
-        let address = listener.local_addr().expect("a bound listener has an address");
-        let server = {
-            let cluster = cluster.clone();
-            tokio::spawn(async move { cluster.serve(listener, std::future::pending()).await.expect("the API serves") })
-        };
+        let server = Server::in_memory().await;
+        let client = kube::Client::new(server.memory().clone(), "default");
+        Self::on_server(server, client, Names::of_memory(), &options).await
+    }
+
+    /// A world in memory with `count` replicas, once one of them leads.
+    pub async fn with_replicas(count: usize, options: Options) -> Self {
+        Self::new(options).await.staffed(count).await
+    }
+
+    /// A world on a real API server, with namespaces, account and roles of its own, and no replica yet.
+    pub async fn on(api: &RealApi, options: Options) -> Self {
+        let client = api.client().await;
+        let names = Names::new_on_real();
+        let world = Self::on_server(Server::Real(api.clone()), client, names, &options).await;
+        world.namespace(&world.names.work, &[]).await;
+        world.create_roles().await;
+        world
+    }
+
+    /// Starts `count` replicas and waits until one of them leads.
+    pub async fn staffed(mut self, count: usize) -> Self {
+        for number in 0..count {
+            self.start(&format!("replica-{number}")).await;
+        }
+        self.leader().await;
+        self
+    }
+
+    async fn on_server(server: Server, client: kube::Client, names: Names, options: &Options) -> Self {
         let folder = tempfile::Builder::new().prefix("tenure-test-").tempdir().expect("a temporary folder");
-        std::fs::write(folder.path().join("kubeconfig"), cluster.kubeconfig(address)).expect("written");
-        let judge = Judge::new(&cluster, LEASE_NAMESPACE, LEASE).await;
-        let world = Self { cluster, address, judge, replicas: BTreeMap::new(), folder, server };
-        world.write_config(&options);
-        for namespace in [LEASE_NAMESPACE, PLUGIN_NAMESPACE] {
+        let judge = Judge::new(&server, &client, &names.system, LEASE).await;
+        let world = Self { names, judge, replicas: BTreeMap::new(), folder, server, client };
+        world.write_config(options);
+        for namespace in [&world.names.system, &world.names.plugins] {
             world.namespace(namespace, &[]).await;
         }
         world
     }
 
-    /// A world with `count` replicas, once one of them leads.
-    pub async fn with_replicas(count: usize, options: Options) -> Self {
-        let mut world = Self::new(options).await;
-        for number in 0..count {
-            world.start(&format!("replica-{number}"));
+    /// The host's roles as shipped, and what the grant allows, both bound to the replicas' account.
+    async fn create_roles(&self) {
+        for document in ROLES.split("\n---\n") {
+            let document = document.replace("tenure-system", &self.names.system);
+            let object = document.replace("tenure-plugins", &self.names.plugins);
+            let object: Value = serde_saphyr::from_str(&object).expect("roles.yaml is YAML");
+            let namespace = object["metadata"]["namespace"].as_str().expect("a role is somewhere");
+            match object["kind"].as_str() {
+                Some("Role") => self.create::<Role>(Some(namespace), &object).await,
+                Some("RoleBinding") => self.create::<RoleBinding>(Some(namespace), &object).await,
+                kind => panic!("roles.yaml has a {kind:?}"),
+            }
         }
-        world.leader().await;
-        world
+        let name = &self.names.system;
+        let rule = json!({
+            "apiGroups": ["", "events.k8s.io"], "resources": ["configmaps", "namespaces", "events"],
+            "verbs": ["get", "list", "watch", "create", "update", "patch", "delete"],
+        });
+        self.create::<ClusterRole>(None, &json!({"metadata": {"name": name}, "rules": [rule]})).await;
+        let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name});
+        let account = json!({"kind": "ServiceAccount", "name": ACCOUNT, "namespace": name});
+        let binding = json!({"metadata": {"name": name}, "roleRef": role, "subjects": [account]});
+        self.create::<ClusterRoleBinding>(None, &binding).await;
+    }
+
+    async fn create<K>(&self, namespace: Option<&str>, object: &Value)
+    where
+        K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned,
+    {
+        let kind = kube::core::ApiResource::erase::<K>(&());
+        let api: Api<kube::core::DynamicObject> = match namespace {
+            Some(namespace) => Api::namespaced_with(self.client(), namespace, &kind),
+            None => Api::all_with(self.client(), &kind),
+        };
+        let mut object = object.clone();
+        object["apiVersion"] = kind.api_version.clone().into();
+        object["kind"] = kind.kind.clone().into();
+        let object = serde_json::from_value(object).expect("an object");
+        api.create(&PostParams::default(), &object).await.expect("the object can be created");
     }
 
     /// Where kubeconfig, configuration, logs and the plugin directory lie.
@@ -105,15 +191,17 @@ impl World {
             r#"profile = "{profile}"
 [election]
 id = "{LEASE}"
-namespace = "{LEASE_NAMESPACE}"
+namespace = "{system}"
 first-create = "immediate"
 [plugins]
-namespaces = ["{PLUGIN_NAMESPACE}"]
+namespaces = ["{plugins}"]
 code-cache = "{code}"
 {more}
 {GRANT}
 "#,
             profile = options.profile,
+            system = self.names.system,
+            plugins = self.names.plugins,
             code = code.display(),
             more = options.config,
         );
@@ -121,16 +209,57 @@ code-cache = "{code}"
     }
 
     /// Starts a replica.
-    pub fn start(&mut self, name: &str) {
-        self.start_with(name, &[]);
+    pub async fn start(&mut self, name: &str) {
+        self.start_with(name, &[]).await;
     }
 
     /// Starts a replica with more in its environment.
-    pub fn start_with(&mut self, name: &str, environment: &[(&str, &str)]) {
+    pub async fn start_with(&mut self, name: &str, environment: &[(&str, &str)]) {
+        self.start_at(name, None, environment).await;
+    }
+
+    /// Starts a replica that reaches the API through whatever listens at `at`.
+    pub async fn start_at(&mut self, name: &str, at: Option<SocketAddr>, environment: &[(&str, &str)]) {
+        let kubeconfig = self.kubeconfig(name, at).await;
+        self.start_under(&[], name, &kubeconfig, environment);
+    }
+
+    /// Starts a replica in a network namespace.
+    pub async fn start_in(&mut self, namespace: &NetworkNamespace, name: &str, environment: &[(&str, &str)]) {
+        let kubeconfig = self.kubeconfig(name, None).await;
+        self.start_under(&namespace.launcher(), name, &kubeconfig, environment);
+    }
+
+    fn start_under(&mut self, launcher: &[String], name: &str, kubeconfig: &Path, environment: &[(&str, &str)]) {
         let environment: Vec<_> =
             environment.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let replica = Replica::start(name, self.folder.path(), &environment);
+        let replica = Replica::start_under(launcher, name, self.folder.path(), kubeconfig, &environment);
         self.replicas.insert(name.to_owned(), replica);
+    }
+
+    /// Writes what the replica of this name reaches the API with, and returns the file. With `at`, through a proxy there.
+    pub async fn kubeconfig(&self, name: &str, at: Option<SocketAddr>) -> PathBuf {
+        let file = self.folder.path().join(format!("{name}.kubeconfig"));
+        let kubeconfig = self.server.kubeconfig(&self.names.system, ACCOUNT, name, at).await;
+        std::fs::write(&file, kubeconfig).expect("written");
+        file
+    }
+
+    /// The judge, once it knows of everything that was committed before this call: an answer comes before its line in the
+    /// audit log.
+    pub async fn judged(&self) -> &Judge {
+        static MARKS: AtomicU32 = AtomicU32::new(0);
+        if let Server::Real(api) = &self.server {
+            let mark = format!("mark-{}", MARKS.fetch_add(1, Ordering::Relaxed));
+            let object = ConfigMap {
+                metadata: ObjectMeta { name: Some(mark.clone()), ..ObjectMeta::default() },
+                ..ConfigMap::default()
+            };
+            let config_maps = self.api::<ConfigMap>(&self.names.system);
+            config_maps.create(&PostParams::default(), &object).await.expect("the mark can be created");
+            until("the mark in the audit log", || async { api.audit().iter().any(|event| event.name == mark) }).await;
+        }
+        &self.judge
     }
 
     /// A replica that was started.
@@ -138,9 +267,36 @@ code-cache = "{code}"
         self.replicas.get_mut(name).unwrap_or_else(|| panic!("no replica {name} was started"))
     }
 
-    /// A client of this API server that needs no socket.
+    /// The API as the replica of this name sees it, with its rights.
+    pub async fn client_of(&self, name: &str) -> kube::Client {
+        let kubeconfig = Kubeconfig::read_from(self.kubeconfig(name, None).await).expect("a kubeconfig");
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+        kube::Client::try_from(config.expect("a configuration")).expect("a client")
+    }
+
+    /// The API server in this process, for its faults.
+    ///
+    /// # Panics
+    /// When the world is on a real one.
+    pub fn cluster(&self) -> &LocalCluster {
+        self.server.memory()
+    }
+
+    /// Where the API listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// A client for an administrator.
     pub fn client(&self) -> kube::Client {
-        kube::Client::new(self.cluster.clone(), "default")
+        self.client.clone()
+    }
+
+    /// The probe under this name, told what to do; it sees this world's objects only.
+    pub fn probe(&self, name: &str, behaviour: &str, value: &str) -> Plugin {
+        let probe = Plugin::probe(name, behaviour, value);
+        let (label, own) = (format!("probe={name}"), format!("probe={}{name}", self.names.prefix));
+        Plugin { manifest: probe.manifest.replace(&label, &own), ..probe }
     }
 
     /// Objects of one kind in one namespace.
@@ -154,7 +310,7 @@ code-cache = "{code}"
 
     /// The lock's Lease.
     pub fn leases(&self) -> Api<Lease> {
-        self.api(LEASE_NAMESPACE)
+        self.api(&self.names.system)
     }
 
     /// The lock's Lease, if it is there.
@@ -186,6 +342,11 @@ code-cache = "{code}"
         self.lease().await?.metadata.annotations?.get("tenure.dev/term")?.split('/').next()?.parse().ok()
     }
 
+    /// Waits until the lock is held in a term above `term`.
+    pub async fn leader_of_a_term_above(&self, term: u64) {
+        until(&format!("a term above {term}"), || async { self.term().await.is_some_and(|now| now > term) }).await;
+    }
+
     /// Changes the Lease by hand, past every version check, as a person with kubectl would.
     pub async fn edit_lease(&self, patch: Value) {
         let patch = Patch::Merge(patch);
@@ -208,7 +369,8 @@ code-cache = "{code}"
 
     /// Creates a ConfigMap for the probe of this name, or changes its data.
     pub async fn config_map(&self, probe: &str, namespace: &str, name: &str, data: Value) {
-        let metadata = json!({"name": name, "namespace": namespace, "labels": {"probe": probe}});
+        let metadata =
+            json!({"name": name, "namespace": namespace, "labels": {"probe": format!("{}{probe}", self.names.prefix)}});
         let config_map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data});
         let patch = Patch::Apply(config_map);
         let parameters = PatchParams::apply("test").force();
@@ -227,17 +389,17 @@ code-cache = "{code}"
 
     /// Drops a plugin in as `kubectl apply` would.
     pub async fn drop_in(&self, plugin: &Plugin) {
-        for config_map in plugin.pack(PLUGIN_NAMESPACE) {
+        for config_map in plugin.pack(&self.names.plugins) {
             let name = config_map["metadata"]["name"].as_str().expect("a name").to_owned();
             let parameters = PatchParams::apply("test").force();
-            let api = self.api::<ConfigMap>(PLUGIN_NAMESPACE);
+            let api = self.api::<ConfigMap>(&self.names.plugins);
             api.patch(&name, &parameters, &Patch::Apply(config_map)).await.expect("the plugin can be applied");
         }
     }
 
     /// Waits until the leader says that a plugin is in this state, and returns its row.
     pub async fn plugin_state(&self, plugin: &str, state: &str) -> Value {
-        let identity = format!("{PLUGIN_NAMESPACE}/{plugin}");
+        let identity = format!("{}/{plugin}", self.names.plugins);
         until_some(&format!("{plugin} to be {state} on the leader"), || async {
             let status = self.status_of_leader().await?;
             let row = status["plugins"].as_array()?.iter().find(|row| row["identity"] == identity)?.clone();
@@ -263,7 +425,7 @@ code-cache = "{code}"
 
     /// Deletes a plugin's ConfigMaps, chunks and all.
     pub async fn remove_plugin(&self, name: &str) {
-        let api = self.api::<ConfigMap>(PLUGIN_NAMESPACE);
+        let api = self.api::<ConfigMap>(&self.names.plugins);
         for config_map in api.list(&Default::default()).await.expect("the API answers") {
             let found = config_map.metadata.name.expect("an object has a name");
             if found == name || found.starts_with(&format!("{name}-")) {
@@ -276,6 +438,16 @@ code-cache = "{code}"
     pub async fn event_on(&self, namespace: &str, name: &str) -> Option<String> {
         let events = self.api::<Event>(namespace).list(&Default::default()).await.expect("the API answers");
         events.into_iter().find(|event| event.involved_object.name.as_deref() == Some(name))?.message
+    }
+
+    /// Type and message of the Events on the lock.
+    pub async fn lock_events(&self) -> Vec<(String, String)> {
+        let events = self.api::<Event>(&self.names.system).list(&Default::default()).await.expect("the API answers");
+        let of_lock = events.into_iter().filter(|event| {
+            event.involved_object.kind.as_deref() == Some("Lease")
+                && event.involved_object.name.as_deref() == Some(LEASE)
+        });
+        of_lock.map(|event| (event.type_.unwrap_or_default(), event.message.unwrap_or_default())).collect()
     }
 
     /// How many plugins the leader knows.
@@ -311,12 +483,6 @@ code-cache = "{code}"
             self.annotation(namespace, name, key).await.as_deref() == Some(value)
         })
         .await;
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        self.server.abort();
     }
 }
 

@@ -73,24 +73,20 @@ fn an_unreadable_kubeconfig_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreachable_api_is_said_once_and_waited_for() {
     let mut world = World::new(Options::default()).await;
-    // A port that nobody listens on: this world's own, after a detour.
-    let text = std::fs::read_to_string(world.folder().join("kubeconfig")).expect("a kubeconfig");
-    let elsewhere = text.replace(&world.address.to_string(), "127.0.0.1:1");
-    std::fs::write(world.folder().join("kubeconfig"), elsewhere).expect("written");
-    world.start("lost");
+    // Nobody listens there.
+    world.start_at("lost", Some("127.0.0.1:1".parse().expect("an address")), &[]).await;
     world.replica("lost").logged("127.0.0.1:1").await;
     assert!(world.replica("lost").is_running(), "it keeps trying");
-    std::fs::write(world.folder().join("kubeconfig"), text).expect("written");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forbidden_lease_names_the_role_that_mends_it() {
     let mut world = World::new(Options::default()).await;
-    world.cluster.intercept(Arc::new(|request| {
+    world.cluster().intercept(Arc::new(|request| {
         let lease = request.resource == "leases" && request.user_agent.starts_with("tenure");
         if lease { Intercept::Forbid("no such right".into()) } else { Intercept::Pass }
     }));
-    world.start("poor");
+    world.start("poor").await;
     let line = world.replica("poor").logged("Role").await;
     contains_all(&line, &["leases", "tenure-system", "get"]);
     assert!(world.replica("poor").is_running(), "it waits for the Role");
@@ -99,10 +95,9 @@ async fn a_forbidden_lease_names_the_role_that_mends_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_port_that_is_taken_is_named() {
     let world = World::new(Options::default()).await;
-    let folder = world.folder();
-    let config = folder.join("tenure.toml").display().to_string();
-    let kubeconfig = folder.join("kubeconfig").display().to_string();
-    let taken = world.address.to_string();
+    let config = world.folder().join("tenure.toml").display().to_string();
+    let kubeconfig = world.kubeconfig("one", None).await.display().to_string();
+    let taken = world.address().to_string();
     let arguments = ["run", "--config", &config, "--kubeconfig", &kubeconfig, "--console-listen", &taken];
     let message = tokio::task::block_in_place(|| error_of(&arguments));
     contains_all(&message, &[&taken, "console"]);
@@ -111,12 +106,12 @@ async fn a_port_that_is_taken_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn where_watching_is_forbidden_the_lock_is_polled() {
     let mut world = World::new(Options::default()).await;
-    world.cluster.intercept(Arc::new(|request| {
+    world.cluster().intercept(Arc::new(|request| {
         let watch = request.resource == "leases" && request.verb == "watch" && request.user_agent.starts_with("tenure");
         if watch { Intercept::Forbid("no watch".into()) } else { Intercept::Pass }
     }));
-    world.start("one");
-    world.start("two");
+    world.start("one").await;
+    world.start("two").await;
     let leader = world.leader().await;
     world.replica(&leader).signal(rustix::process::Signal::TERM);
     world.leader_after(&leader).await;

@@ -98,7 +98,7 @@ async fn the_missing_rule_of_a_refusal_makes_the_plugin_load_once_it_is_pasted()
     std::fs::write(&path, pasted).expect("written");
     world.replica("replica-0").signal(rustix::process::Signal::TERM);
     assert!(world.replica("replica-0").ended().await.success());
-    world.start("replica-0");
+    world.start("replica-0").await;
     world.plugin_state("bad", "running").await;
 }
 

@@ -41,7 +41,7 @@ async fn status_shows_lock_and_plugins_as_table_and_json() {
     let world = World::with_replicas(1, Options::default()).await;
     world.drop_in(&Plugin::probe("probe", "stamp", "1")).await;
     world.plugin_state("probe", "running").await;
-    let kubeconfig = world.folder().join("kubeconfig").display().to_string();
+    let kubeconfig = world.kubeconfig("person", None).await.display().to_string();
     let status = |more: &[&str]| {
         let output = Command::new(program())
             .args(["status", "--kubeconfig", &kubeconfig, "--lease", "tenure"])
@@ -63,7 +63,7 @@ async fn status_shows_lock_and_plugins_as_table_and_json() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_single_replica_works_without_a_lock() {
     let mut world = World::new(Options { profile: "single", ..Options::default() }).await;
-    world.start("only");
+    world.start("only").await;
     world.drop_in(&Plugin::probe("probe", "stamp", "1")).await;
     world.config_map("probe", "default", "target", json!({})).await;
     world.annotated("default", "target", "probe/term").await;

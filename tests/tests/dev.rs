@@ -4,9 +4,11 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::Api;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
-use tenure_tests::{Plugin, get, program, until, until_some};
+use tenure_tests::{Plugin, RealApi, get, program, until, until_some};
 
 struct Dev {
     child: Child,
@@ -99,6 +101,61 @@ fn objects_survive_a_restart_with_data() {
     let second = Dev::start(&["--replicas", "1", "--data", data], 1);
     assert_eq!(uid(&second), before);
     end(second);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_real_api_server_objects_survive_a_restart_and_a_leader_works() {
+    if RealApi::assets().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let arguments = ["--replicas", "2", "--api", "real", "--data", data.to_str().expect("UTF-8")];
+    let mut versions = Vec::new();
+    for _ in 0..2 {
+        let dev = tokio::task::block_in_place(|| Dev::start(&arguments, 2));
+        assert!(dev.api.starts_with("https://127.0.0.1:"), "{}", dev.api);
+        let kubeconfig = kube::config::Kubeconfig::read_from(&dev.kubeconfig).expect("a kubeconfig");
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.expect("a config");
+        let client = kube::Client::try_from(config).expect("a client");
+        versions.push(client.apiserver_version().await.expect("a version").git_version);
+        let leases: Api<Lease> = Api::namespaced(client, "tenure-system");
+        let term = until_some("a leader", || async {
+            let lease = leases.get_opt("host.tenure.dev").await.expect("the API answers")?;
+            let held = lease.spec?.holder_identity.is_some_and(|holder| !holder.is_empty());
+            held.then_some(lease.metadata.annotations?.get("tenure.dev/term").cloned()?)
+        })
+        .await;
+        versions.push(term.split('/').next().expect("a term").to_owned());
+        tokio::task::block_in_place(|| end(dev));
+    }
+    assert!(versions[0].starts_with('v') && versions[0] == versions[2], "{versions:?}");
+    assert!(
+        versions[1].parse::<u64>().ok() < versions[3].parse().ok(),
+        "the second term is above the first: {versions:?}"
+    );
+}
+
+#[test]
+fn a_real_api_server_that_is_not_there_is_said_with_what_mends_it() {
+    let run = |assets: Option<&Path>| {
+        let mut dev = Command::new(program());
+        dev.args(["dev", "--api", "real"]).stdin(Stdio::null()).env_remove("KUBEBUILDER_ASSETS");
+        if let Some(assets) = assets {
+            dev.env("KUBEBUILDER_ASSETS", assets);
+        }
+        let output = dev.output().expect("the program runs");
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).expect("UTF-8")
+    };
+    let unset = run(None);
+    for word in ["KUBEBUILDER_ASSETS", "setup-envtest", "cargo xtask cluster build"] {
+        assert!(unset.contains(word), "{word:?} is missing in {unset:?}");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("etcd"), "").expect("written");
+    let incomplete = run(Some(folder.path()));
+    assert!(incomplete.contains("which has no kube-apiserver"), "{incomplete:?}");
 }
 
 /// As a kept folder allows it: the kubeconfig stays.

@@ -3,6 +3,7 @@
 //! Every watched ConfigMap gets annotations that say who wrote last: `probe/term` and `probe/value`. What else happens is
 //! the setting `behaviour`.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -27,6 +28,8 @@ enum Behaviour {
     Stamp,
     /// Stamp it again and again, until a write is refused; never asks whether it is cancelled.
     Burst,
+    /// Stamp it every 50 ms, in calls of 20 s, until cancelled.
+    Beat,
     /// Stamp it, then wait for the cancellation, then stamp `probe/finished`.
     Linger,
     /// Stamp it, then spin until killed, deaf to everything.
@@ -47,13 +50,15 @@ enum Behaviour {
 #[derive(Debug)]
 pub struct Probe {
     settings: Settings,
+    /// How often it has written as [`Behaviour::Beat`]: no two writes are alike.
+    beats: Cell<u64>,
 }
 
 impl Reconciler for Probe {
     type Settings = Settings;
 
     fn new(settings: Settings) -> Result<Self> {
-        Ok(Self { settings })
+        Ok(Self { settings, beats: Cell::new(0) })
     }
 
     fn reconcile(&mut self, request: Request, cluster: &Cluster) -> Result<Outcome> {
@@ -62,6 +67,7 @@ impl Reconciler for Probe {
         match self.settings.behaviour {
             Behaviour::Stamp => self.stamp(cluster, object, json!({})),
             Behaviour::Burst => self.burst(cluster, object),
+            Behaviour::Beat => return self.beat(cluster, object),
             Behaviour::Linger => self.linger(cluster, object),
             Behaviour::Deaf => {
                 self.stamp(cluster, object, json!({}))?;
@@ -94,6 +100,20 @@ impl Probe {
             }
         }
         Ok(())
+    }
+
+    fn beat(&self, cluster: &Cluster, object: &ObjectRef) -> Result<Outcome> {
+        const EVERY: Duration = Duration::from_millis(50);
+        const BEATS_PER_CALL: u32 = 400; // 20 s, shorter than the limit for one call
+        for _ in 0..BEATS_PER_CALL {
+            let number = self.beats.get();
+            self.beats.set(number + 1);
+            self.stamp(cluster, object, json!({"probe/number": number.to_string()}))?;
+            if cluster.wait(EVERY) {
+                return Ok(Outcome::done());
+            }
+        }
+        Ok(Outcome::requeue_after(Duration::from_millis(1)))
     }
 
     fn linger(&self, cluster: &Cluster, object: &ObjectRef) -> Result<()> {

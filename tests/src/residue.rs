@@ -1,0 +1,71 @@
+//! Late writes that are no violation: what had left a replica before its gate closed, and was committed after a takeover.
+//!
+//! The witness is the replica's own log of its gate; the measure is the successor's acquiring write.
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use crate::{LateWrite, Replica, World};
+
+/// Makes a replica log what its gate lets through; for [`World::start_with`].
+pub const GATE_LOG: (&str, &str) = ("RUST_LOG", "warn,tenure=info,plugin=info,tenure::gate=debug");
+
+/// A write as the gate saw it.
+#[derive(Debug, Clone)]
+pub struct GateWrite {
+    /// What the audit log calls it.
+    pub id: String,
+    /// `written`, `status`, `unknown`, `closed`, ...
+    pub outcome: String,
+    /// Path and query as sent.
+    pub url: String,
+    /// Bytes the kernel took.
+    pub bytes: u64,
+    /// The last look at the clocks that a `write(2)` followed, by the wall clock.
+    pub passed_at: Option<Timestamp>,
+}
+
+impl Replica {
+    /// What its gate has logged so far; [`GATE_LOG`] makes it.
+    pub fn gate_writes(&self) -> Vec<GateWrite> {
+        let lines = self.log().into_iter().filter(|line| line["target"] == "tenure::gate");
+        lines.filter_map(|line| gate_write(&line["fields"])).collect()
+    }
+}
+
+fn gate_write(fields: &Value) -> Option<GateWrite> {
+    let text = |name: &str| Some(fields[name].as_str()?.to_owned());
+    // Numbers beyond 64 bits come as text.
+    let number = |name: &str| fields[name].as_i64().or_else(|| fields[name].as_str()?.parse().ok());
+    let passed_at =
+        number("passed_at_wall_ns").and_then(|at| Timestamp::from_duration(SignedDuration::from_nanos(at)).ok());
+    let bytes = fields["bytes"].as_u64()?;
+    Some(GateWrite { id: text("audit_id")?, outcome: text("outcome")?, url: text("url")?, bytes, passed_at })
+}
+
+impl World {
+    /// Late writes, each with proof that it is residue: its last bytes left before the successor's acquiring write did.
+    ///
+    /// # Panics
+    /// When one is not, or nobody's log knows of it; and when terms fell.
+    pub fn residue(&self) -> Vec<LateWrite> {
+        self.judge.assert_terms_rise();
+        let late = self.judge.late_writes();
+        if late.is_empty() {
+            return late;
+        }
+        let seen: Vec<GateWrite> = self.replicas.values().flat_map(Replica::gate_writes).collect();
+        let history = self.judge.history();
+        for write in &late {
+            let gate = seen.iter().find(|gate| gate.id == write.id);
+            let gate = gate.unwrap_or_else(|| panic!("no replica's log knows of {write:?}"));
+            let acquired = history.iter().find(|state| state.version == write.taken_over_at);
+            let acquired = acquired.and_then(|state| state.renewed_at).expect("who acquires says when");
+            assert!(
+                gate.passed_at.is_some_and(|passed| passed < acquired),
+                "a violation: {write:?} left as {gate:?}, after the successor's claim had ({acquired})"
+            );
+        }
+        late
+    }
+}

@@ -1,0 +1,163 @@
+//! The Lease fence as shipped: an API server that has it refuses what a replica writes that does not hold the lock, however it
+//! writes, and what comes late from one that held it.
+
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tenure_tests::{LEASE, Options, RealApi, World, until};
+
+const FENCE: &str = include_str!("../../../deploy/kustomize/components/fence/lease-fence.yaml");
+const ANCHOR: &str = include_str!("../../../deploy/kustomize/components/fence/anchor.yaml");
+
+/// A world whose namespace of work is behind the fence, with replicas and a probe at work.
+async fn fenced(api: &RealApi, replicas: &[(&str, &[(&str, &str)])], behaviour: &str) -> World {
+    let mut world = World::on(api, Options::default()).await;
+    for document in FENCE.split("\n---\n").chain(ANCHOR.split("\n---\n")) {
+        // Another world's fence has another account and another Lease, and so another name.
+        let document = document
+            .replace("name: host.tenure.dev", &format!("name: {LEASE}"))
+            .replace("fence.tenure.dev", &format!("fence.{}.tenure.dev", world.names.system))
+            .replace("lease-anchor.tenure.dev", &format!("lease-anchor.{}.tenure.dev", world.names.system))
+            .replace("tenure-system", &world.names.system);
+        create(&world, &serde_saphyr::from_str(&document).expect("the fence is YAML")).await;
+    }
+    let label = Patch::Merge(json!({"metadata": {"labels": {"tenure.dev/fenced": "true"}}}));
+    let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(world.client());
+    namespaces.patch(&world.names.work, &PatchParams::default(), &label).await.expect("the namespace can be labelled");
+    for (name, environment) in replicas {
+        world.start_with(name, environment).await;
+        world.leader().await;
+    }
+    world.drop_in(&world.probe("probe", behaviour, "1")).await;
+    world
+}
+
+async fn create(world: &World, object: &Value) {
+    let text = |key: &str| object[key].as_str().unwrap_or_default();
+    let (group, version) = text("apiVersion").split_once('/').expect("a group and a version");
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, text("kind")));
+    let object: DynamicObject = serde_json::from_value(object.clone()).expect("an object");
+    let api: Api<DynamicObject> = Api::all_with(world.client(), &kind);
+    api.create(&PostParams::default(), &object).await.expect("the object can be created");
+}
+
+/// Whether the fence refused it; any other refusal is a failure of the test.
+fn is_fenced<T: std::fmt::Debug>(what: &str, answer: kube::Result<T>) -> bool {
+    match answer {
+        Ok(_) => false,
+        Err(kube::Error::Api(status)) if status.code == 403 && status.message.contains("does not hold the lease") => {
+            true
+        }
+        Err(error) => panic!("{what}: {error:?}"),
+    }
+}
+
+fn config_map(name: &str) -> ConfigMap {
+    serde_json::from_value(json!({"metadata": {"name": name}})).expect("a ConfigMap")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_hold_the_lock_cannot_write_in_any_way_and_who_does_can_in_all() {
+    let Some(api) = RealApi::shared().await else { return };
+    let world = fenced(&api, &[("replica-0", &[]), ("replica-1", &[])], "stamp").await;
+    let work = world.names.work.clone();
+    // What no plugin of this world may, so that only the fence decides below.
+    let rule = json!({"apiGroups": [""], "resources": ["pods", "pods/status", "pods/eviction"], "verbs": ["*"]});
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": {"name": format!("{work}-pods")}, "rules": [rule],
+    });
+    create(&world, &role).await;
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+        "metadata": {"name": format!("{work}-pods")},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": format!("{work}-pods")},
+        "subjects": [{"kind": "ServiceAccount", "name": "tenure", "namespace": world.names.system}],
+    });
+    create(&world, &binding).await;
+
+    world.api::<ConfigMap>(&work).create(&PostParams::default(), &config_map("there")).await.expect("created");
+    let pod = json!({"metadata": {"name": "there"}, "spec": {"containers": [{"name": "main", "image": "none"}]}});
+    let pod: Pod = serde_json::from_value(pod).expect("a Pod");
+    let pod = world.api::<Pod>(&work).create(&PostParams::default(), &pod).await.expect("created");
+    let holder = world.leader().await;
+    let other = if holder == "replica-0" { "replica-1" } else { "replica-0" };
+
+    let config_maps_of = async |name: &str| Api::<ConfigMap>::namespaced(world.client_of(name).await, &work);
+    // The API server begins to enforce a new policy within some seconds.
+    let probing = config_maps_of(other).await;
+    until("the fence to stand", || async {
+        is_fenced("a create", probing.create(&PostParams::default(), &config_map("one")).await)
+            || probing.delete("one", &DeleteParams::default()).await.is_err()
+    })
+    .await;
+
+    for (name, expected) in [(other, true), (holder.as_str(), false)] {
+        let (config_maps, pods) =
+            (config_maps_of(name).await, Api::<Pod>::namespaced(world.client_of(name).await, &work));
+        let mut fenced = Vec::new();
+        let created = config_maps.create(&PostParams::default(), &config_map("new")).await;
+        fenced.push(("create", is_fenced("create", created)));
+        let replaced = config_maps.replace("there", &PostParams::default(), &config_map("there")).await;
+        fenced.push(("replace", is_fenced("replace", replaced)));
+        let change = json!({"data": {"by": name}});
+        let operation = json!([{"op": "add", "path": "/metadata/labels", "value": {"by": name}}]);
+        let applied = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"applied": name}});
+        let patches: [(&str, Patch<Value>); 4] = [
+            ("merge patch", Patch::Merge(change.clone())),
+            ("strategic patch", Patch::Strategic(change)),
+            ("JSON patch", Patch::Json(serde_json::from_value(operation).expect("a patch"))),
+            ("apply", Patch::Apply(applied)),
+        ];
+        for (what, patch) in patches {
+            let parameters = if what == "apply" { PatchParams::apply("fence").force() } else { PatchParams::default() };
+            fenced.push((what, is_fenced(what, config_maps.patch("there", &parameters, &patch).await)));
+        }
+        let status = Patch::Merge(json!({"status": {"message": name}}));
+        let patched = pods.patch_status("there", &PatchParams::default(), &status).await;
+        fenced.push(("status", is_fenced("status", patched)));
+        let deleted = config_maps.delete("there", &DeleteParams::default()).await.map(drop);
+        fenced.push(("delete", is_fenced("delete", deleted)));
+        let dry = PostParams { dry_run: true, ..PostParams::default() };
+        fenced.push(("dry run", is_fenced("dry run", config_maps.create(&dry, &config_map("dry")).await)));
+        let wrong: Vec<_> = fenced.iter().filter(|(_, fenced)| *fenced != expected).collect();
+        assert!(wrong.is_empty(), "{name} (holder: {holder}): {wrong:?}");
+    }
+    assert_eq!(pod.metadata.name.as_deref(), Some("there"));
+
+    // Neither has an account of another world, nor a person, anything to do with it.
+    world.api::<ConfigMap>(&work).create(&PostParams::default(), &config_map("by-a-person")).await.expect("created");
+    // Without a Lease nobody writes, until somebody holds one again.
+    world.delete_lease().await;
+    let next = world.leader().await;
+    let config_maps = config_maps_of(&next).await;
+    until("the new holder to be let through", || async {
+        !is_fenced(
+            "a create",
+            config_maps.create(&PostParams { dry_run: true, ..PostParams::default() }, &config_map("again")).await,
+        )
+    })
+    .await;
+    world.judge.assert_terms_rise();
+}
+
+/// What no check in this process can close, a pause between the last look at the clocks and `write(2)`, the fence does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_stopped_after_the_last_look_is_refused_when_it_comes_out() {
+    let Some(api) = RealApi::shared().await else { return };
+    let mut world =
+        fenced(&api, &[("stopped", &[("TENURE_STOP_AT", "after-last-look")]), ("successor", &[])], "burst").await;
+    world.config_map("probe", &world.names.work, "target", json!({})).await;
+    world.replica("stopped").stopped().await;
+    let term = world.term().await.expect("a term");
+    world.leader_after("stopped").await;
+    until("the successor to write", || async { world.judge.writes().iter().any(|(of, ..)| *of > term) }).await;
+    world.replica("stopped").signal(Signal::CONT);
+    world.replica("stopped").logged("stopped leading").await;
+    let seen = world.judge.writes().len();
+    until("the successor to go on", || async { world.judge.writes().len() > seen + 20 }).await;
+    assert_eq!(world.judge.late_writes(), []);
+    world.judge.assert_clean();
+}

@@ -1,0 +1,178 @@
+//! What the audit log and the replicas' own logs prove. Panics with the evidence; decides nothing about what is promised to
+//! whom.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tenure_control_plane::AuditEvent;
+use tenure_tests::{ACCOUNT, LEASE as NAME, RealApi, Replica, World};
+
+/// The user agent of our candidates' requests for the lock.
+const OURS: &str = "tenure-election/";
+/// Of client-go's requests, for the lock and for its workload.
+const CLIENT_GO: &str = "client-go-candidate/";
+/// What clocks may err by between the boot clock a candidate waits on and the API server's wall clock.
+const CLOCK_ERROR: f64 = 0.01;
+
+/// A stored write to the Lease.
+#[derive(Debug)]
+pub(crate) struct LockWrite {
+    pub(crate) version: u64,
+    /// Empty: nobody.
+    pub(crate) holder: String,
+    pub(crate) user_agent: String,
+    pub(crate) received_at: Timestamp,
+    duration: Duration,
+    /// An orderly release of one of ours.
+    is_marked_release: bool,
+}
+
+impl LockWrite {
+    fn of(event: &AuditEvent) -> Option<Self> {
+        let lease = event.response.as_ref()?;
+        let text = |pointer: &str| lease.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let seconds = lease.pointer("/spec/leaseDurationSeconds").and_then(Value::as_u64).unwrap_or_default();
+        let (term, released) =
+            (text("/metadata/annotations/tenure.dev~1term"), text("/metadata/annotations/tenure.dev~1released"));
+        Some(Self {
+            version: event.version()?,
+            holder: text("/spec/holderIdentity"),
+            user_agent: event.user_agent.clone(),
+            received_at: event.received_at.parse().expect("a time in the audit log"),
+            duration: Duration::from_secs(seconds),
+            is_marked_release: !term.is_empty() && term == released,
+        })
+    }
+
+    pub(crate) fn is_ours(&self) -> bool {
+        self.user_agent.starts_with(OURS)
+    }
+
+    pub(crate) fn is_of_client_go(&self) -> bool {
+        self.user_agent.starts_with(CLIENT_GO)
+    }
+}
+
+/// Every stored write to the world's Lease, in the order of versions.
+pub(crate) fn lock_writes(api: &RealApi, world: &World) -> Vec<LockWrite> {
+    let events = api.audit().into_iter().filter(|event| {
+        event.resource == "leases" && event.namespace == world.names.system && event.name == NAME && !event.is_dry_run()
+    });
+    let mut writes: Vec<_> = events.filter_map(|event| LockWrite::of(&event)).collect();
+    writes.sort_by_key(|write| write.version);
+    writes
+}
+
+/// Panics when one of ours took the lock from another holder before its record had stood unchanged for the lease duration, and
+/// without a release by that very holder.
+pub(crate) fn assert_nobody_came_early(api: &RealApi, world: &World, lease: Duration) {
+    let writes = lock_writes(api, world);
+    let mut holding: Option<&LockWrite> = None;
+    for pair in writes.windows(2) {
+        let [before, taken] = pair else { unreachable!("windows of two") };
+        if !before.holder.is_empty() {
+            holding = Some(before);
+        }
+        if taken.holder.is_empty() || taken.holder == before.holder || !taken.is_ours() {
+            continue;
+        }
+        let let_go_by_client_go = before.is_of_client_go() && holding.is_some_and(LockWrite::is_of_client_go);
+        if before.holder.is_empty() && (before.is_marked_release || let_go_by_client_go) {
+            continue;
+        }
+        // Received before the record could be seen, and received after it was taken: the wait lies within.
+        let between = taken.received_at.duration_since(before.received_at).unsigned_abs();
+        // A duration in a record nobody holds says nothing.
+        let wait = if before.holder.is_empty() { lease } else { lease.max(before.duration) };
+        assert!(between >= wait.mul_f64(1.0 - CLOCK_ERROR), "{taken:?} came {between:?} after {before:?}");
+    }
+}
+
+/// Panics when two Pods wrote in one term.
+pub(crate) fn assert_one_writer_a_term(api: &RealApi, world: &World) {
+    let mut writers: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
+    for (term, event) in plugin_writes(api, world) {
+        writers.entry(term).or_default().insert(event.pod.clone().unwrap_or_default());
+    }
+    for (term, pods) in writers {
+        assert_eq!(pods.len(), 1, "in term {term} wrote {pods:?}");
+    }
+}
+
+/// Plugins' committed writes by term.
+fn plugin_writes(api: &RealApi, world: &World) -> Vec<(u64, std::sync::Arc<AuditEvent>)> {
+    let account = account(world);
+    let events = api.audit().into_iter().filter(|event| event.user == account && event.version().is_some());
+    events.filter_map(|event| Some((event.user_agent.split_once("term/")?.1.parse().ok()?, event))).collect()
+}
+
+/// Requests of a term that came to the API server from an instant on, whatever became of them: the machine has one wall clock.
+pub(crate) fn arrivals_since(api: &RealApi, world: &World, term: u64, since: Timestamp) -> usize {
+    let (account, agent) = (account(world), format!("term/{term}"));
+    let events = api.audit().into_iter().filter(|event| event.user == account && event.user_agent.ends_with(&agent));
+    events.filter(|event| event.received_at.parse::<Timestamp>().is_ok_and(|at| at >= since)).count()
+}
+
+/// The replicas' user name.
+fn account(world: &World) -> String {
+    format!("system:serviceaccount:{}:{ACCOUNT}", world.names.system)
+}
+
+/// What a term committed after a version: the ids of its writes.
+pub(crate) fn writes_after(api: &RealApi, world: &World, term: u64, version: u64) -> Vec<String> {
+    let writes = plugin_writes(api, world).into_iter();
+    let after = writes.filter(|(of, event)| *of == term && event.version().is_some_and(|stored| stored > version));
+    after.map(|(_, event)| event.id.clone()).collect()
+}
+
+/// How many writes of client-go's workload were committed after a version, and up to another.
+pub(crate) fn client_go_writes(api: &RealApi, world: &World, after: u64, until: u64) -> usize {
+    let events = api.audit().into_iter().filter(|event| {
+        event.resource == "configmaps"
+            && event.namespace == world.names.work
+            && event.user_agent.starts_with(CLIENT_GO)
+            && event.version().is_some_and(|version| version > after && version <= until)
+    });
+    events.count()
+}
+
+/// Panics when a write that came late passed its last look at the clocks after the replica had said that the term was over: then it
+/// is no residue. Returns how many came late.
+pub(crate) fn assert_residue(late: &[String], replica: &Replica, term: u64) -> usize {
+    let log = replica.log();
+    let stopped = log.iter().find(|line| {
+        line.pointer("/fields/message").is_some_and(|message| message == "stopped leading")
+            && number(line, "/fields/term") == Some(u128::from(term))
+    });
+    let stopped = stopped.unwrap_or_else(|| panic!("{} never said that term {term} was over", replica.name));
+    let stopped: Timestamp = stopped["timestamp"].as_str().and_then(|at| at.parse().ok()).expect("a time in the log");
+    let stopped = u128::try_from(stopped.as_nanosecond()).expect("after 1970");
+    for id in late {
+        let line = log.iter().find(|line| line.pointer("/fields/audit_id").is_some_and(|audit_id| audit_id == id));
+        let line = line.unwrap_or_else(|| panic!("{} did not log its write {id}", replica.name));
+        let passed = number(line, "/fields/passed_at_wall_ns").unwrap_or_else(|| panic!("no look was passed: {line}"));
+        assert!(passed <= stopped, "{id} passed a look at the clocks after its term was over: {line}");
+    }
+    late.len()
+}
+
+/// Logged as a number, or as text where it is too long for one.
+fn number(line: &Value, pointer: &str) -> Option<u128> {
+    let value = line.pointer(pointer)?;
+    value.as_u64().map(u128::from).or_else(|| value.as_str()?.parse().ok())
+}
+
+/// Says a figure that is measured and not promised.
+#[expect(clippy::print_stderr, reason = "figures are for whoever reads the test's output")]
+pub(crate) fn figure(what: &str, count: usize) {
+    eprintln!("FIGURE {what}: {count}");
+}
+
+/// All that holds of any world of ours, whatever was done to it.
+pub(crate) async fn assert_clean(api: &RealApi, world: &World) {
+    world.judged().await.assert_clean();
+    assert_one_writer_a_term(api, world);
+    assert_nobody_came_early(api, world, super::LEASE);
+}

@@ -1,0 +1,35 @@
+//! Candidates and people do things to one Lease, on a real API server. Faults of the server and of the network are not here.
+//!
+//! Judged by what the audit log says was stored, in the order of versions. Where a time is compared, it is one that a slow
+//! machine can only move to the safe side: that nobody came early, never that somebody came soon.
+
+mod by_hand;
+mod client_go;
+mod evidence;
+mod handover;
+mod identity;
+mod in_flight;
+mod people;
+mod plugins;
+mod requests;
+mod rights;
+mod stopped_writes;
+
+use std::time::Duration;
+
+use tenure_tests::{Options, RealApi, World};
+
+/// The lease duration of the profile `fast`, which all but one of these tests run with.
+const LEASE: Duration = Duration::from_secs(5);
+
+/// With what the gate says of each write in the log, which late writes are judged by.
+fn told_by_the_gate() -> Options {
+    Options { config: "[log]\nlevel = \"debug\"\n".to_owned(), ..Options::default() }
+}
+
+/// A world on the shared server with three replicas, one of which leads; `None` where there is no server.
+async fn three_replicas() -> Option<(RealApi, World)> {
+    let api = RealApi::shared().await?;
+    let world = World::on(&api, told_by_the_gate()).await.staffed(3).await;
+    Some((api, world))
+}

@@ -1,0 +1,8 @@
+//! The whole host on a real API server, judged by its audit log. One server for all tests of this binary, but for those that
+//! stop it or change it.
+
+mod api_tier;
+mod components;
+mod faults;
+mod fence;
+mod lifecycle;
