@@ -1,7 +1,9 @@
 //! What was typed, nothing more. Decides nothing and reads nothing.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tenure_settings::Profile;
@@ -20,12 +22,17 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Campaign for the lock and run plugins while leading.
     Run(Box<RunArgs>),
-    /// Start a cluster in memory and several replicas of `tenure run` on it, and show what they do.
+    /// Start a Kubernetes API on this machine and several replicas of `tenure run` on it, and show what they do.
     Dev(DevArgs),
     /// Check a configuration without a cluster.
     Check(CheckArgs),
     /// Show locks and plugins of a running Tenure.
     Status(StatusArgs),
+    /// Take leadership away from whoever holds a Lease, again and again, and measure what follows: ours or client-go's.
+    Drill(Box<DrillArgs>),
+    /// What `tenure drill` starts a candidate through.
+    #[command(hide = true)]
+    DrillCandidate(DrillCandidateArgs),
     /// Work with plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -96,6 +103,9 @@ pub(crate) struct DevArgs {
     /// How many replicas to run.
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=20))]
     pub(crate) replicas: u8,
+    /// The Kubernetes API they run on.
+    #[arg(long, value_enum, default_value_t = DevApi::Memory, value_name = "API")]
+    pub(crate) api: DevApi,
     /// A directory of plugins to run besides those in ConfigMaps.
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
     pub(crate) plugins: Option<PathBuf>,
@@ -115,6 +125,15 @@ pub(crate) struct DevArgs {
     /// Print events as lines of JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What `tenure dev` runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DevApi {
+    /// An API in memory: there at once, for a first look.
+    Memory,
+    /// etcd and kube-apiserver, from the folder that KUBEBUILDER_ASSETS names.
+    Real,
 }
 
 /// Profiles that make sense for several replicas on one machine.
@@ -157,12 +176,135 @@ pub(crate) struct StatusArgs {
     /// Namespace of the Lease.
     #[arg(long, short, default_value = "tenure-system", value_name = "NAMESPACE")]
     pub(crate) namespace: String,
+    /// List the Leases of the namespace instead: whose they are, and how old against their duration.
+    #[arg(long, conflicts_with_all = ["console", "lease"])]
+    pub(crate) leases: bool,
+    /// With --leases, those of all namespaces.
+    #[arg(long, short = 'A', requires = "leases", conflicts_with = "namespace")]
+    pub(crate) all_namespaces: bool,
     /// Ask this replica's console instead of the leader's, as in http://127.0.0.1:8080.
     #[arg(long, value_name = "URL")]
     pub(crate) console: Option<String>,
     /// How to print.
     #[arg(long, short, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
+}
+
+/// `tenure drill`.
+#[derive(Debug, Args)]
+pub(crate) struct DrillArgs {
+    /// The Lease to drill.
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    pub(crate) lease: LeaseName,
+    /// What is done to the holder.
+    #[arg(long, value_enum)]
+    pub(crate) mode: DrillMode,
+    /// How often.
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) trials: u32,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// How to print the result; what happens meanwhile goes to stderr.
+    #[arg(long, short, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+    /// The retry period to assume of candidates that are not Tenure's; no Lease says it.
+    #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) retry_period: Duration,
+    #[command(flatten)]
+    pub(crate) pods: DrillPodArgs,
+    /// Start this many candidates of COMMAND here and drill them, instead of Pods.
+    #[arg(long, value_name = "N", requires = "command", value_parser = clap::value_parser!(u8).range(2..=20),
+          help_heading = "Processes of this machine")]
+    pub(crate) processes: Option<u8>,
+    /// Where the candidates' output is kept; without it, it goes when the drill ends.
+    #[arg(long, value_name = "DIR", requires = "processes", help_heading = "Processes of this machine")]
+    pub(crate) logs: Option<PathBuf>,
+    /// The candidates' program and its arguments. `{identity}` becomes drill-0, drill-1, ..., which POD_NAME says too.
+    #[arg(last = true, value_name = "COMMAND", requires = "processes", help_heading = "Processes of this machine")]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// Which Pods a drill may touch, and how.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Pods of a cluster")]
+pub(crate) struct DrillPodArgs {
+    /// Delete Pods without asking first.
+    #[arg(long, conflicts_with = "processes")]
+    pub(crate) yes: bool,
+    /// Where the candidates' Pods are; the Lease's namespace unless given.
+    #[arg(long, value_name = "NAMESPACE", conflicts_with = "processes")]
+    pub(crate) pods_namespace: Option<String>,
+    /// Labels of the candidates' Pods, as kubectl writes them.
+    #[arg(long, short = 'l', value_name = "SELECTOR", conflicts_with = "processes")]
+    pub(crate) selector: Option<String>,
+    /// Signal the holder's processes on its node, by a privileged Pod in a namespace made for the drill.
+    #[arg(long, conflicts_with = "processes")]
+    pub(crate) node_access: bool,
+    /// Image of that Pod: anything with a shell, grep and sleep.
+    #[arg(long, value_name = "IMAGE", default_value = DEFAULT_NODE_IMAGE, requires = "node_access")]
+    pub(crate) node_image: String,
+    /// The candidate's container, where its Pod has several.
+    #[arg(long, value_name = "NAME", requires = "node_access")]
+    pub(crate) container: Option<String>,
+}
+
+/// What the Pod of `--node-access` runs unless told otherwise.
+const DEFAULT_NODE_IMAGE: &str = "docker.io/library/busybox:1.37";
+
+/// What a drill does to the holder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DrillMode {
+    /// Ask it to end: SIGTERM, or its Pod deleted with the Pod's own grace.
+    Handover,
+    /// End it: SIGKILL, or its Pod deleted with grace 0.
+    Crash,
+    /// Stop it for longer than the lease, then let it go on: SIGSTOP, SIGCONT.
+    Pause,
+}
+
+/// A Lease by its full name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LeaseName {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+impl std::str::FromStr for LeaseName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // The words become part of a path.
+        let is_name = |word: &str| {
+            let is_allowed =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
+            word.starts_with(|first: char| first.is_ascii_alphanumeric()) && word.bytes().all(is_allowed)
+        };
+        match text.split_once('/') {
+            Some((namespace, name)) if is_name(namespace) && is_name(name) => {
+                Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
+            }
+            _ => {
+                Err("give namespace/name, as in kube-system/kube-scheduler; `kubectl get leases -A` lists them".into())
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for LeaseName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// `tenure drill-candidate`.
+#[derive(Debug, Args)]
+pub(crate) struct DrillCandidateArgs {
+    /// The drill's process: when it is gone already, there is nothing to start.
+    #[arg(long)]
+    pub(crate) parent: u32,
+    /// What to become.
+    #[arg(last = true, required = true)]
+    pub(crate) command: Vec<OsString>,
 }
 
 /// How a result is printed.
@@ -221,6 +363,33 @@ mod tests {
     #[test]
     fn the_command_line_contradicts_itself_nowhere() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_lease_is_given_with_its_namespace() {
+        let parsed: LeaseName = "kube-system/kube-scheduler".parse().expect("a lease");
+        assert_eq!((parsed.namespace.as_str(), parsed.name.as_str()), ("kube-system", "kube-scheduler"));
+        for wrong in ["tenure", "/a", "a/", "a/b/c", "a/../b", "A/b", ""] {
+            assert!(wrong.parse::<LeaseName>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_drill_is_of_pods_or_of_processes() {
+        let parse = |more: &[&str]| {
+            Cli::try_parse_from(["tenure", "drill", "--lease", "a/b", "--mode", "crash"].iter().chain(more))
+        };
+        assert!(parse(&["--yes", "--selector", "app=x"]).is_ok());
+        assert!(parse(&["--processes", "3", "--", "program", "--flag"]).is_ok());
+        for wrong in [
+            &["--processes", "3"][..],
+            &["--processes", "1", "--", "program"],
+            &["--", "program"],
+            &["--node-image", "x"],
+            &["--yes", "--processes", "3", "--", "program"],
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -43,6 +43,8 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Dev(args) => commands::dev::dev(args).await,
         Command::Check(args) => commands::check::check(&args),
         Command::Status(args) => commands::status::status(args).await,
+        Command::Drill(args) => commands::drill::drill(*args).await,
+        Command::DrillCandidate(args) => commands::drill::become_candidate(&args),
         Command::Plugin(PluginCommand::Pack(args)) => commands::plugin::pack(&args),
         Command::Plugin(PluginCommand::Check(args)) => commands::plugin::check(&args),
     }

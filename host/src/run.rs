@@ -11,8 +11,8 @@ use kube::runtime::events::{Recorder, Reporter as EventSource};
 use tenure_capability::Protected;
 use tenure_cluster::Cluster;
 use tenure_console::{LockMetrics, Metrics};
-use tenure_election::{Annotations, Clock, Drain};
-use tenure_lease::{AloneConfig, BootClock, Election, ElectionConfig, Leadership, Lock, OnLoss};
+use tenure_election::{Annotations, Drain};
+use tenure_lease::{AloneConfig, Election, ElectionConfig, Leadership, Lock, OnLoss};
 use tenure_sandbox::{Sandbox, SandboxSettings};
 use tenure_settings::{Flags, Settings, Warning};
 use tokio::net::TcpListener;
@@ -164,7 +164,7 @@ fn build_house(
     place: &Place,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<Arc<House>> {
-    let clock: Arc<dyn Clock> = Arc::new(BootClock);
+    let clock = tenure_lease::process_clock();
     let lock_metrics = metrics.lock(&place.lock.name);
     let sandbox = Sandbox::new(SandboxSettings {
         code_cache: settings.plugins.code_cache.clone(),

@@ -49,6 +49,7 @@ struct Resolved {
 struct Intent<'a> {
     verb: Verb,
     object: &'a ObjectRef,
+    resolved: Resolved,
     options: &'a WriteOptions,
     /// Labels the object would carry afterwards, as far as this write says so.
     labels: Vec<(String, String)>,
@@ -173,7 +174,7 @@ impl Guest {
         intent: Intent<'_>,
         build: impl FnOnce(ResourceKey, Option<&str>) -> Write,
     ) -> Result<String, Error> {
-        let Resolved { resource, paid } = self.resolve(&intent.object.kind).await?;
+        let Resolved { resource, paid } = intent.resolved;
         let namespace = answer::namespace_of(&resource, intent.object)?;
         let generated = intent.verb == Verb::Create && intent.object.name.ends_with('-');
         self.allow(&Access {
@@ -219,8 +220,9 @@ impl Guest {
 
     /// The body of an apply or replace. Both can create what is not there; a plugin that may not create gets the uid of the
     /// object it means written into it, which the API server then insists on.
-    async fn bound_body(
+    fn bound_body(
         &self,
+        resource: &ResourceKey,
         object: &ObjectRef,
         options: &WriteOptions,
         mut body: Value,
@@ -229,8 +231,7 @@ impl Guest {
         if options.subresource.is_some() || body.pointer("/metadata/uid").is_some_and(Value::is_string) {
             return Ok(body);
         }
-        let Resolved { resource, .. } = self.resolve(&object.kind).await?;
-        let namespace = answer::namespace_of(&resource, object)?;
+        let namespace = answer::namespace_of(resource, object)?;
         let creating = self.allow(&Access {
             verb: Verb::Create,
             group: &resource.group,
@@ -241,7 +242,7 @@ impl Guest {
             labels_written: labels,
         });
         let Err(denied) = creating else { return Ok(body) };
-        let cached = self.cached(&resource, namespace);
+        let cached = self.cached(resource, namespace);
         let existing = cached.and_then(|key| self.term.house.cluster.hub().get(key, namespace, &object.name));
         let existing = existing.ok_or(denied)?;
         answer::set_uid(&mut body, &existing.uid)?;
@@ -280,7 +281,8 @@ impl Guest {
             name: event.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned(),
         };
         let options = WriteOptions::default();
-        let intent = Intent { verb: Verb::Create, object: &reference, options: &options, labels: Vec::new() };
+        let resolved = self.resolve(&reference.kind).await?;
+        let intent = Intent { verb: Verb::Create, object: &reference, resolved, options: &options, labels: Vec::new() };
         let body = event.to_string().into();
         self.write(intent, |resource, namespace| Write::create(resource, namespace, body)).await.map(drop)
     }
@@ -300,7 +302,8 @@ impl Host for Guest {
         let result = async {
             let value = answer::new_body_of(&object, &body)?;
             let labels = answer::labels_of(&value);
-            let intent = Intent { verb: Verb::Create, object: &object, options: &options, labels };
+            let resolved = self.resolve(&object.kind).await?;
+            let intent = Intent { verb: Verb::Create, object: &object, resolved, options: &options, labels };
             let body = value.to_string().into();
             self.write(intent, |resource, namespace| {
                 let write = Write::create(resource, namespace, body);
@@ -316,8 +319,9 @@ impl Host for Guest {
         let result = async {
             let value = answer::body_of(&object, options.subresource.as_deref(), &body)?;
             let labels = answer::labels_of(&value);
-            let body = self.bound_body(&object, &options, value, &labels).await?.to_string();
-            let intent = Intent { verb: Verb::Update, object: &object, options: &options, labels };
+            let resolved = self.resolve(&object.kind).await?;
+            let body = self.bound_body(&resolved.resource, &object, &options, value, &labels)?.to_string();
+            let intent = Intent { verb: Verb::Update, object: &object, resolved, options: &options, labels };
             self.write(intent, |resource, namespace| Write::replace(resource, namespace, &object.name, body.into()))
                 .await
         };
@@ -344,7 +348,8 @@ impl Host for Guest {
                 PatchType::Merge => answer::labels_of(&value),
             };
             let body = value.to_string();
-            let intent = Intent { verb: Verb::Patch, object: &object, options: &options, labels };
+            let resolved = self.resolve(&object.kind).await?;
+            let intent = Intent { verb: Verb::Patch, object: &object, resolved, options: &options, labels };
             let build =
                 |resource, namespace: Option<&str>| Write::patch(resource, namespace, &object.name, kind, body.into());
             self.write(intent, build).await
@@ -362,8 +367,9 @@ impl Host for Guest {
         let result = async {
             let value = answer::body_of(&object, options.subresource.as_deref(), &body)?;
             let labels = answer::labels_of(&value);
-            let body = self.bound_body(&object, &options, value, &labels).await?.to_string();
-            let intent = Intent { verb: Verb::Patch, object: &object, options: &options, labels };
+            let resolved = self.resolve(&object.kind).await?;
+            let body = self.bound_body(&resolved.resource, &object, &options, value, &labels)?.to_string();
+            let intent = Intent { verb: Verb::Patch, object: &object, resolved, options: &options, labels };
             let build =
                 |resource, namespace: Option<&str>| Write::apply(resource, namespace, &object.name, body.into(), force);
             self.write(intent, build).await
@@ -374,7 +380,9 @@ impl Host for Guest {
     async fn delete(&self, object: ObjectRef, options: DeleteOptions) -> Result<String, Error> {
         let result = async {
             let write_options = WriteOptions { dry_run: options.dry_run, ..WriteOptions::default() };
-            let intent = Intent { verb: Verb::Delete, object: &object, options: &write_options, labels: Vec::new() };
+            let resolved = self.resolve(&object.kind).await?;
+            let intent =
+                Intent { verb: Verb::Delete, object: &object, resolved, options: &write_options, labels: Vec::new() };
             let body = answer::delete_options(&options, self.is_dry_run(options.dry_run)).to_string().into();
             let build = |resource, namespace: Option<&str>| Write::delete(resource, namespace, &object.name, body);
             self.write(intent, build).await

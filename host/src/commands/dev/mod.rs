@@ -1,10 +1,10 @@
-//! `tenure dev`: a cluster in memory and N real replicas of `tenure run` on it. Owns the children and the API's listener;
+//! `tenure dev`: a Kubernetes API on loopback and N real replicas of `tenure run` on it. Owns the children and the API;
 //! decides nothing about leadership, it only shows it.
 
+mod api;
 mod replica;
 mod screen;
 
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +12,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, ObjectMeta, PostParams};
-use tenure_local_cluster::LocalCluster;
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::api::RunningApi;
 use self::replica::Replica;
 use self::screen::Screen;
 use super::unless_nobody_reads;
@@ -42,31 +41,12 @@ async fn play(args: DevArgs) -> anyhow::Result<()> {
     let screen = Arc::new(screen);
     let folder = Folder::open(args.data.as_deref())?;
 
-    let mut builder = LocalCluster::builder();
-    if let Some(data) = &args.data {
-        builder = builder.data(data.join("objects"));
-    }
-    let cluster =
-        builder.build().with_context(|| format!("cannot restore the cluster from {}", folder.path().display()))?;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, args.port)).await.with_context(|| {
-        format!("cannot listen on 127.0.0.1:{}; give a free port with --port, or 0 for any", args.port)
-    })?;
-    let address = listener.local_addr()?;
-    let kubeconfig = folder.path().join("kubeconfig");
-    std::fs::write(&kubeconfig, cluster.kubeconfig(address))?;
-
-    let api_ends = CancellationToken::new();
-    let mut tasks = JoinSet::new();
-    {
-        let (cluster, api_ends) = (cluster.clone(), api_ends.clone());
-        tasks.spawn(async move {
-            cluster.serve(listener, api_ends.cancelled_owned()).await.context("the Kubernetes API in memory failed")
-        });
-    }
-    create_namespaces(&cluster).await?;
+    let mut api = RunningApi::start(&args, folder.path()).await?;
+    let kubeconfig = api.kubeconfig(folder.path());
+    create_namespaces(&api.client().await?).await?;
     let config = folder.write_config(&args)?;
     let (settings, _) = read_settings(&config, &tenure_settings::Flags::default())?;
-    screen.ready(&kubeconfig, address);
+    screen.ready(api.description(), &api.url(), &kubeconfig);
 
     let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
     let mut replicas = JoinSet::new();
@@ -87,7 +67,7 @@ async fn play(args: DevArgs) -> anyhow::Result<()> {
         () = signals.next() => { screen.note("stopping; once more kills the replicas"); Ok(()) }
         Some(error) = unshown.recv() => Err(error.into()),
         Some(ended) = replicas.join_next() => ended.context("a replica's keeper panicked").and_then(|result| result),
-        Some(ended) = tasks.join_next() => ended.context("the API's task panicked").and_then(|result| result),
+        error = api.failed() => Err(error),
     };
     stop.cancel();
     loop {
@@ -96,8 +76,7 @@ async fn play(args: DevArgs) -> anyhow::Result<()> {
             () = signals.next() => kill.cancel(),
         }
     }
-    api_ends.cancel();
-    while tasks.join_next().await.is_some() {}
+    api.end().await;
     result
 }
 
@@ -148,8 +127,8 @@ impl Folder {
     }
 }
 
-async fn create_namespaces(cluster: &LocalCluster) -> anyhow::Result<()> {
-    let namespaces: Api<Namespace> = Api::all(kube::Client::new(cluster.clone(), "default"));
+async fn create_namespaces(client: &kube::Client) -> anyhow::Result<()> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
     for name in ["tenure-system", "tenure-plugins"] {
         let namespace = Namespace {
             metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },

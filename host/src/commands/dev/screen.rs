@@ -1,6 +1,5 @@
 //! What `tenure dev` shows: lines for people, or lines of JSON for programs.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::{fmt, io};
 
@@ -23,12 +22,12 @@ impl Screen {
     }
 
     /// The API answers.
-    pub(super) fn ready(&self, kubeconfig: &Path, api: SocketAddr) {
+    pub(super) fn ready(&self, what: &str, api: &str, kubeconfig: &Path) {
         if self.json {
-            self.event(&json!({"event": "ready", "kubeconfig": kubeconfig, "api": format!("http://{api}")}));
+            self.event(&json!({"event": "ready", "kubeconfig": kubeconfig, "api": api}));
             return;
         }
-        self.show(format_args!("Kubernetes API in memory at http://{api}; in another terminal:"));
+        self.show(format_args!("{what} at {api}; in another terminal:"));
         self.show(format_args!("  export KUBECONFIG={}", kubeconfig.display()));
         self.show(format_args!("  kubectl get lease -n tenure-system -w"));
         self.show(format_args!("  tenure status"));

@@ -1,5 +1,7 @@
 //! `tenure status`: the lock from its Lease, the plugins from the leader's console.
 
+mod leases;
+
 use anyhow::{Context as _, bail};
 use http_body_util::BodyExt as _;
 use hyper_util::client::legacy::Client as HttpClient;
@@ -30,8 +32,11 @@ struct Shown {
     note: Option<String>,
 }
 
-/// Prints the state of one lock and of the plugins behind it.
+/// Prints the state of one lock and of the plugins behind it, or of all Leases.
 pub(crate) async fn status(args: StatusArgs) -> anyhow::Result<()> {
+    if args.leases {
+        return leases::leases(&args).await;
+    }
     let shown = match &args.console {
         Some(url) => {
             let status = ask(url).await?;
