@@ -4,6 +4,7 @@
 mod examples;
 mod figures;
 mod machine;
+mod peers;
 mod sandbox;
 
 use std::path::Path;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use rustix::process::Signal;
 
-use crate::cli::BenchArgs;
+use crate::cli::{BenchArgs, BenchCommand};
 use crate::demo::{Api, Change, Story};
 use crate::steps::Steps;
 use crate::workspace::{Workspace, in_ci};
@@ -34,8 +35,15 @@ const BUILD_LIMIT: Duration = Duration::from_secs(60 * 60);
 /// How many plugins more for what one more costs.
 const FURTHER_PLUGINS: u32 = 100;
 
-/// `cargo xtask bench`.
+/// `cargo xtask bench`, with or without a word more.
 pub(crate) fn run(workspace: &Workspace, args: &BenchArgs) -> anyhow::Result<()> {
+    match &args.command {
+        None => alone(workspace, args),
+        Some(BenchCommand::Peers(args)) => peers::run(workspace, args),
+    }
+}
+
+fn alone(workspace: &Workspace, args: &BenchArgs) -> anyhow::Result<()> {
     let mut steps = Steps::new(in_ci());
     let mut figures = Figures::default();
     steps.step("wasm target", plugins::TARGET_ADVICE, || plugins::install_target(workspace))?;
@@ -57,7 +65,9 @@ pub(crate) fn run(workspace: &Workspace, args: &BenchArgs) -> anyhow::Result<()>
     let table = figures.table(&machine::described());
     println!("\n{table}");
     if !args.print {
-        steps.step("write", "docs/benchmarks.md needs both marks", || write(&workspace.root().join(PAGE), &table))?;
+        steps.step("write", "docs/benchmarks.md needs both marks", || {
+            write(&workspace.root().join(PAGE), [BEGIN, END], &table)
+        })?;
     }
     steps.finish()
 }
@@ -142,16 +152,17 @@ fn wait_until_running(console: &str, count: u32) -> anyhow::Result<()> {
     }
 }
 
-fn write(page: &Path, table: &str) -> anyhow::Result<()> {
+fn write(page: &Path, marks: [&str; 2], table: &str) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
-    let text = with_figures(&text, table).with_context(|| format!("{} lacks {BEGIN} or {END}", page.display()))?;
+    let text = with_figures(&text, marks, table)
+        .with_context(|| format!("{} lacks {} or {}", page.display(), marks[0], marks[1]))?;
     std::fs::write(page, text).with_context(|| format!("cannot write {}", page.display()))
 }
 
-fn with_figures(text: &str, table: &str) -> Option<String> {
-    let (before, rest) = text.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n\n{table}\n{END}{after}"))
+fn with_figures(text: &str, [begin, end]: [&str; 2], table: &str) -> Option<String> {
+    let (before, rest) = text.split_once(begin)?;
+    let (_, after) = rest.split_once(end)?;
+    Some(format!("{before}{begin}\n\n{table}\n{end}{after}"))
 }
 
 #[cfg(test)]
@@ -161,15 +172,16 @@ mod tests {
     #[test]
     fn figures_replace_what_stood_between_the_marks_and_nothing_else() {
         let page = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
-        let written = with_figures(&page, "| new |\n").unwrap();
+        let written = with_figures(&page, [BEGIN, END], "| new |\n").unwrap();
         assert_eq!(written, format!("before\n{BEGIN}\n\n| new |\n\n{END}\nafter\n"));
-        assert_eq!(with_figures(&written, "| new |\n").unwrap(), written);
-        assert_eq!(with_figures("no marks", "| new |"), None);
+        assert_eq!(with_figures(&written, [BEGIN, END], "| new |\n").unwrap(), written);
+        assert_eq!(with_figures("no marks", [BEGIN, END], "| new |"), None);
     }
 
     #[test]
     fn the_page_has_its_marks() {
         let page = Workspace::find().unwrap().root().join(PAGE);
-        assert!(with_figures(&std::fs::read_to_string(page).unwrap(), "").is_some());
+        let text = std::fs::read_to_string(page).unwrap();
+        assert!([[BEGIN, END], peers::MARKS].into_iter().all(|marks| with_figures(&text, marks, "").is_some()));
     }
 }
