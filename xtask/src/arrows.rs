@@ -7,8 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::bail;
 use cargo_metadata::{DependencyKind, Metadata, PackageId};
 
-use crate::workspace::PURE_ROOMS;
-
 /// A room and the rooms it may see, in code that ships.
 const ARROWS: &[(&str, &[&str])] = &[
     // Pure: they decide.
@@ -22,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tenure-sandbox", &[]),
     ("tenure-plugin-source", &["tenure-settings"]),
     ("tenure-local-cluster", &[]),
+    ("tenure-control-plane", &[]),
     ("tenure-console", &[]),
     // Joins them.
     (
@@ -30,6 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tenure-capability",
             "tenure-cluster",
             "tenure-console",
+            "tenure-control-plane",
             "tenure-election",
             "tenure-lease",
             "tenure-local-cluster",
@@ -44,13 +44,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("label-propagator", &["tenure-plugin"]),
     ("configmap-replicator", &["tenure-plugin"]),
     // Around it. Whole-host tests see the host as a program; of its rooms only those a test needs to set the stage.
-    ("tenure-tests", &["tenure-local-cluster", "tenure-plugin-source"]),
+    ("tenure-simulator", &["tenure-election"]),
+    ("tenure-tests", &["tenure-control-plane", "tenure-local-cluster", "tenure-plugin-source"]),
     ("probe", &["tenure-plugin"]),
+    // Sees none: what it stood on would be built twice, for it and for the rest, with other features.
     ("xtask", &[]),
 ];
 
 /// Arrows that only tests may follow, besides the ones above.
 const TEST_ARROWS: &[(&str, &[&str])] = &[
+    // Its scenarios run on simulated machines.
+    ("tenure-election", &["tenure-simulator"]),
     ("tenure-lease", &["tenure-local-cluster"]),
     ("tenure-cluster", &["tenure-local-cluster"]),
     ("tenure-plugin-source", &["tenure-local-cluster"]),
@@ -63,6 +67,8 @@ const PURE_CRATES: &[(&str, &[&str])] = &[
     ("tenure-election", &["thiserror"]),
     ("tenure-capability", &["globset", "serde", "thiserror"]),
     ("tenure-reconcile", &["thiserror"]),
+    // No room, but as pure; clap and signal-hook are its program's.
+    ("tenure-simulator", &["clap", "signal-hook"]),
     (
         "tenure-settings",
         &["globset", "humantime", "serde", "serde_ignored", "serde_json", "sha2", "strsim", "thiserror", "toml"],
@@ -208,7 +214,7 @@ fn complaints_about(room: &Room, ours: &BTreeSet<&str>) -> Vec<String> {
             complaints.push(format!("{name} is pure and names {seen}; it may name {}", listed(crates)));
         }
     }
-    if PURE_ROOMS.contains(&name) {
+    if row(PURE_CRATES, name).is_some() {
         for reached in room.reaches.iter().filter(|it| NEVER_IN_PURE.contains(&it.as_str())) {
             complaints.push(format!(
                 "{name} is pure and reaches {reached} (cargo tree -p {name} -e normal -i {reached} shows the way)"

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::cluster::NODES_MAX;
+use crate::image;
 
 /// The project's own commands. What they need and do not find they install by ordinary means, or say what to do.
 #[derive(Debug, Parser)]
@@ -28,6 +31,116 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// What takes too long for every commit.
     Long(LongArgs),
+    /// The image: one static program and CA roots, as an OCI archive. Needs buildah or docker.
+    Image(ImageArgs),
+    /// Elections under faults, from seeds; the last line says how long, which faults, how many terms and violations.
+    Simulate(SimulateArgs),
+    /// A real Kubernetes to test on.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+}
+
+/// `cargo xtask image`.
+#[derive(Debug, Args)]
+pub(crate) struct ImageArgs {
+    /// A static `tenure` built already, instead of building it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tenure: Option<PathBuf>,
+    /// What the image is called.
+    #[arg(long, default_value = image::NAME, value_name = "NAME")]
+    pub(crate) name: String,
+    /// Where the archive goes; without it, target/tenure-image.tar.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// `cargo xtask cluster`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Build etcd, kube-apiserver, kube-controller-manager and kubectl from their released sources into the user's cache folder,
+    /// unless they are there, and print it: export KUBEBUILDER_ASSETS=$(cargo xtask cluster build).
+    Build(ClusterBuildArgs),
+    /// Start a cluster of real nodes on this machine and print its kubeconfig file: export KUBECONFIG=$(cargo xtask cluster up).
+    /// Needs root on Linux, and runc.
+    Up(ClusterUpArgs),
+    /// End a cluster and remove everything of it, also a half of one.
+    Down(ClusterName),
+    /// Say what runs, and how much memory it takes.
+    Status,
+    /// Import images (OCI archives) on every node.
+    Import(ClusterImportArgs),
+    /// Pull a node's cable: nobody reaches it, and it reaches nobody.
+    Cut(ClusterNodeArgs),
+    /// Plug a node's cable in again.
+    Heal(ClusterNodeArgs),
+    /// Try all this out, on clusters of its own: the step "nodes" of `cargo xtask test`.
+    Test(ClusterTestArgs),
+}
+
+/// `cargo xtask cluster build`.
+#[derive(Debug, Args)]
+pub(crate) struct ClusterBuildArgs {
+    /// Also what a cluster with nodes needs: kube-scheduler, kubelet, kube-proxy, containerd, CNI plugins, CoreDNS.
+    #[arg(long)]
+    pub(crate) nodes: bool,
+}
+
+/// Which cluster.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ClusterName {
+    /// Which cluster, where there are several.
+    #[arg(long, default_value = "default", value_parser = cluster_name)]
+    pub(crate) name: String,
+}
+
+/// `cargo xtask cluster up`.
+#[derive(Debug, Args)]
+pub(crate) struct ClusterUpArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterName,
+    /// How many nodes.
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(NODES_MAX)))]
+    pub(crate) nodes: u8,
+    /// An OCI archive to import on every node; may be given several times.
+    #[arg(long = "image", value_name = "FILE")]
+    pub(crate) images: Vec<PathBuf>,
+}
+
+/// `cargo xtask cluster import`.
+#[derive(Debug, Args)]
+pub(crate) struct ClusterImportArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterName,
+    /// OCI archives.
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) images: Vec<PathBuf>,
+}
+
+/// `cargo xtask cluster cut` and `heal`.
+#[derive(Debug, Args)]
+pub(crate) struct ClusterNodeArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterName,
+    /// As in `kubectl get nodes`.
+    #[arg(value_name = "NODE")]
+    pub(crate) node: String,
+}
+
+/// `cargo xtask cluster test`.
+#[derive(Debug, Args)]
+pub(crate) struct ClusterTestArgs {
+    /// The archive that `cargo xtask image` wrote, to try it in Pods too.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) image: Option<PathBuf>,
+}
+
+/// It becomes part of names of cgroups and of paths of sockets, which must be short.
+fn cluster_name(name: &str) -> Result<String, String> {
+    let fits = |it: char| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '-';
+    let whole = name.starts_with(|it: char| it.is_ascii_lowercase()) && name.len() <= 20 && name.chars().all(fits);
+    whole
+        .then(|| name.to_owned())
+        .ok_or_else(|| "a name is up to 20 lowercase letters, digits and hyphens, and begins with a letter".to_owned())
 }
 
 /// `cargo xtask test`.
@@ -59,7 +172,11 @@ pub(crate) struct DemoArgs {
 
 /// `cargo xtask bench`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct BenchArgs {
+    /// Something else than Tenure alone.
+    #[command(subcommand)]
+    pub(crate) command: Option<BenchCommand>,
     /// How many handovers and takeovers to measure.
     #[arg(long, default_value_t = 10, value_name = "N")]
     pub(crate) trials: u32,
@@ -69,6 +186,79 @@ pub(crate) struct BenchArgs {
     /// Leave docs/benchmarks.md as it is.
     #[arg(long)]
     pub(crate) print: bool,
+}
+
+/// `cargo xtask bench ...`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Ours beside client-go and controller-runtime, on one real API server.
+    Peers(PeersArgs),
+}
+
+/// `cargo xtask bench peers`.
+#[derive(Debug, Args)]
+pub(crate) struct PeersArgs {
+    /// How many crashes to measure; twice as many handovers, half as many of what takes long.
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) trials: u32,
+    /// Measure only these; what was measured of the others earlier stays.
+    #[arg(long, value_enum, value_name = "PART", value_delimiter = ',')]
+    pub(crate) only: Vec<PeersPart>,
+    /// Measure nothing: write what was measured earlier.
+    #[arg(long, conflicts_with = "only")]
+    pub(crate) render: bool,
+    /// A `tenure` built already, instead of building it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tenure: Option<PathBuf>,
+    /// Leave docs/benchmarks.md as it is.
+    #[arg(long)]
+    pub(crate) print: bool,
+}
+
+impl PeersArgs {
+    /// What to measure, in an order in which nothing disturbs what comes after.
+    pub(crate) fn parts(&self) -> Vec<PeersPart> {
+        if self.only.is_empty() { PeersPart::value_variants().to_vec() } else { self.only.clone() }
+    }
+}
+
+/// What `bench peers` measures, each on an API server of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PeersPart {
+    /// SIGTERM to the leader; elected to first write.
+    Handover,
+    /// SIGKILL to the leader.
+    Crash,
+    /// 2000 ConfigMaps.
+    Many,
+    /// SIGSTOP to the leader for 25 s.
+    Pause,
+    /// The leader's network cut off for 17-20 s. Needs root.
+    Cut,
+    /// Requests, memory and processor time of three candidates that are left alone.
+    Quiet,
+}
+
+/// `cargo xtask simulate`.
+#[derive(Debug, Args)]
+pub(crate) struct SimulateArgs {
+    /// The first seed; without it, a fresh one.
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// At least so many hours are simulated; without it, one seed.
+    #[arg(long, value_name = "H")]
+    pub(crate) hours: Option<f64>,
+    /// Fresh seeds until told to end (Ctrl-C), or until --hours are over.
+    #[arg(long, conflicts_with = "seed")]
+    pub(crate) swarm: bool,
+    /// Show everything that each seed does.
+    #[arg(long)]
+    pub(crate) trace: bool,
+    /// Instead: take each rule out of a copy of the election, and say which test notices; only rule PART, or those with PART in
+    /// their sentence.
+    #[arg(long, value_name = "PART", num_args = 0..=1, default_missing_value = "")]
+    #[arg(conflicts_with_all = ["seed", "hours", "swarm", "trace"])]
+    pub(crate) mutations: Option<String>,
 }
 
 /// `cargo xtask long`.

@@ -3,19 +3,18 @@
 use std::time::Duration;
 
 use crate::cli::LongArgs;
-use crate::kubectl::{self, Kubectl};
 use crate::process;
 use crate::steps::Steps;
 use crate::workspace::{PURE_ROOMS, TEST_FEATURES, Workspace, in_ci};
-use crate::{check, plugins, test};
+use crate::{check, image, mutations, plugins, simulate, test};
 
 const LIMIT: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// How many cases of each property; the usual is 256.
 const PROPERTY_CASES: &str = "20000";
 
-/// How many seeds of the random election; the usual is 200.
-const RANDOM_SEEDS: &str = "20000";
+/// How much of the simulated elections, from fresh seeds.
+const SIMULATED_HOURS: f64 = 20_000.0;
 
 /// `cargo xtask long`.
 pub(crate) fn run(workspace: &Workspace, args: &LongArgs) -> anyhow::Result<()> {
@@ -23,21 +22,23 @@ pub(crate) fn run(workspace: &Workspace, args: &LongArgs) -> anyhow::Result<()> 
     check::deny(workspace, &mut steps)?;
     steps.step("properties", "the failing case is printed, with its seed", || {
         let mut cargo = workspace.cargo();
-        cargo.args(["test", "--release"]).env("PROPTEST_CASES", PROPERTY_CASES).env("TENURE_SEEDS", RANDOM_SEEDS);
+        cargo.args(["test", "--release"]).env("PROPTEST_CASES", PROPERTY_CASES);
         for room in PURE_ROOMS {
             cargo.args(["--package", room]);
         }
         process::run(&mut cargo, LIMIT)
     })?;
+    steps.step("simulated elections", simulate::ADVICE, || simulate::swarm(workspace, SIMULATED_HOURS))?;
+    steps.step("exhaustive model", "the path to the state that is wrong is printed", || {
+        let mut cargo = workspace.cargo();
+        cargo.args(["test", "--release", "--package", "tenure-simulator", "--test", "exhaustive"]);
+        process::run(cargo.args(["--", "--include-ignored", "--nocapture", "--test-threads", "1"]), LIMIT)
+    })?;
+    let advice = "write the scenario that notices, or find out why the rule does nothing";
+    steps.step("each rule taken out", advice, || mutations::run(workspace, ""))?;
     steps.step("wasm target", plugins::TARGET_ADVICE, || plugins::install_target(workspace))?;
     steps.step("plugins", plugins::BUILD_ADVICE, || plugins::build_for_tests(workspace))?;
-    let kubectl = match steps.step("kubectl", "see what go says", || kubectl::provide(workspace))? {
-        Kubectl::At(file) => Some(file),
-        Kubectl::Missing(why) => {
-            steps.skip("tests with kubectl", why);
-            None
-        }
-    };
+    let programs = test::kubernetes(workspace, &mut steps)?;
     steps.step("build", "see what the compiler says", || test::build(workspace))?;
     let advice = "a test that fails in one round of many races with something: find out with what";
     steps.step("whole-host tests, repeated", advice, || {
@@ -46,10 +47,15 @@ pub(crate) fn run(workspace: &Workspace, args: &LongArgs) -> anyhow::Result<()> 
             let mut cargo = workspace.cargo();
             // The whole workspace is selected, so that nothing is built anew; only the whole-host tests are named.
             cargo.args(["test", "--workspace", "--features", TEST_FEATURES, "--test", "*"]);
-            test::set_stage(workspace, &mut cargo, kubectl.as_deref());
+            test::set_stage(workspace, &mut cargo, &programs);
             process::run(&mut cargo, LIMIT)?;
         }
         Ok(())
     })?;
+    image::test(workspace, &mut steps)?;
+    match image::missing(true) {
+        Some(missing) => steps.skip("image, twice", missing),
+        None => steps.step("image, twice", image::ADVICE, || image::make_twice(workspace))?,
+    }
     steps.finish()
 }

@@ -1,6 +1,6 @@
-//! The project's own commands: demo, test, check, plugins, bench, long.
+//! The project's own commands: demo, test, check, plugins, bench, long, simulate, cluster.
 //!
-//! Runs cargo, the programs that cargo builds, and kubectl. Sees none of the project's crates: what the demo claims it
+//! Runs cargo, go, the programs they build, and kubectl. Sees none of the project's crates: what the demo claims it
 //! has observed, it has observed from outside, through the Kubernetes API.
 #![expect(clippy::print_stdout, reason = "a command talks to whoever typed it")]
 
@@ -8,11 +8,15 @@ mod arrows;
 mod bench;
 mod check;
 mod cli;
+mod cluster;
 mod demo;
-mod kubectl;
+mod go;
+mod image;
 mod long;
+mod mutations;
 mod plugins;
 mod process;
+mod simulate;
 mod steps;
 mod test;
 mod tidy;
@@ -28,10 +32,16 @@ fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            println!("\nerror: {error:#}");
+            tell(&error);
             ExitCode::FAILURE
         }
     }
+}
+
+/// Beside what the command printed: some of that is for a shell to take.
+#[expect(clippy::print_stderr, reason = "what went wrong goes there")]
+fn tell(error: &anyhow::Error) {
+    eprintln!("\nerror: {error:#}");
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
@@ -44,5 +54,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Demo(args) => demo::run(&workspace, &args),
         Command::Bench(args) => bench::run(&workspace, &args),
         Command::Long(args) => long::run(&workspace, &args),
+        Command::Image(args) => image::run(&workspace, &args),
+        Command::Simulate(args) => simulate::run(&workspace, &args),
+        Command::Cluster(command) => cluster::run(&workspace, &command),
     }
 }

@@ -33,21 +33,23 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
 
 /// Makes sure that the standard library for [`WASM_TARGET`] is there.
 pub(crate) fn install_target(workspace: &Workspace) -> anyhow::Result<()> {
+    install(workspace, WASM_TARGET)
+}
+
+/// Makes sure that the standard library for a target is there.
+pub(crate) fn install(workspace: &Workspace, target: &str) -> anyhow::Result<()> {
     let sysroot = process::output(
         Command::new("rustc").args(["--print", "sysroot"]).current_dir(workspace.root()),
         TARGET_LIMIT,
     )?;
-    let installed = || Path::new(sysroot.trim()).join("lib/rustlib").join(WASM_TARGET).join("lib").is_dir();
+    let installed = || Path::new(sysroot.trim()).join("lib/rustlib").join(target).join("lib").is_dir();
     if installed() {
-        println!("    {WASM_TARGET} is installed");
+        println!("    {target} is installed");
         return Ok(());
     }
-    process::run(
-        Command::new("rustup").args(["target", "add", WASM_TARGET]).current_dir(workspace.root()),
-        TARGET_LIMIT,
-    )?;
+    process::run(Command::new("rustup").args(["target", "add", target]).current_dir(workspace.root()), TARGET_LIMIT)?;
     if !installed() {
-        bail!("{WASM_TARGET} is still not there");
+        bail!("{target} is still not there");
     }
     Ok(())
 }

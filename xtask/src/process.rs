@@ -126,6 +126,16 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> anyhow::Result<()> 
 
 /// Runs a program to its end and returns what it printed on stdout. For short outputs.
 pub(crate) fn output(command: &mut Command, limit: Duration) -> anyhow::Result<String> {
+    let output = outcome(command, limit)?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("{} {}: {}", shown(command), how(output.status), said.trim());
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("{} did not print text", shown(command)))
+}
+
+/// Runs a program to its end, which may be a failure, and returns all it printed.
+pub(crate) fn outcome(command: &mut Command, limit: Duration) -> anyhow::Result<Output> {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut running = Running::start(command)?;
     let stdout = drained(running.child().stdout.take());
@@ -133,12 +143,7 @@ pub(crate) fn output(command: &mut Command, limit: Duration) -> anyhow::Result<S
     let status = running.wait(limit).with_context(|| shown(command))?;
     // Ends its group first: something it left behind could hold the pipes open.
     drop(running);
-    let output = Output { status, stdout: joined(stdout), stderr: joined(stderr) };
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("{} {}: {}", shown(command), how(output.status), said.trim());
-    }
-    String::from_utf8(output.stdout).with_context(|| format!("{} did not print text", shown(command)))
+    Ok(Output { status, stdout: joined(stdout), stderr: joined(stderr) })
 }
 
 type Drained = std::thread::JoinHandle<Vec<u8>>;

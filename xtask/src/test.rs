@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 
 use crate::cli::{DemoArgs, TestArgs};
-use crate::kubectl::{self, Kubectl};
+use crate::cluster::{self, Programs};
 use crate::process;
 use crate::steps::Steps;
 use crate::workspace::{PURE_ROOMS, TEST_FEATURES, WASM_TARGET, Workspace, in_ci};
-use crate::{check, demo, plugins};
+use crate::{check, demo, go, plugins, simulate};
 
 /// The first time, everything the workspace stands on is compiled for it, wasmtime among it.
 const COMPILE_LIMIT: Duration = Duration::from_secs(60 * 60);
@@ -37,22 +37,28 @@ pub(crate) fn run(workspace: &Workspace, args: &TestArgs) -> anyhow::Result<()> 
         check::doc(workspace, &mut steps)?;
     }
     steps.step("plugins", plugins::BUILD_ADVICE, || plugins::build_for_tests(workspace))?;
-    let kubectl =
-        steps.step("kubectl", "see what go says; KUBECTL=<file> names one by hand", || kubectl::provide(workspace))?;
-    let kubectl = match kubectl {
-        Kubectl::At(file) => Some(file),
-        Kubectl::Missing(why) => {
-            steps.skip("tests with kubectl", why);
-            None
-        }
-    };
+    let programs = kubernetes(workspace, &mut steps)?;
+    if go::is_there() {
+        steps.step("go modules", "see what go says", || {
+            ["tests/client-go", "tests/node", "bench"]
+                .into_iter()
+                .try_for_each(|module| go::check(&workspace.root().join(module)))
+        })?;
+    }
     steps.step("build", "see what the compiler says", || build(workspace))?;
     steps.step("settings", "tenure check --config <file> says what is wrong", || settings(workspace))?;
-    if let Some(kubectl) = &kubectl {
+    if let Some(kubectl) = &programs.kubectl {
         let advice = "kubectl kustomize deploy/kustomize/base";
         steps.step("deploy", advice, || kustomize(workspace, kubectl))?;
     }
-    steps.step("tests", TEST_ADVICE, || tests(workspace, kubectl.as_deref()))?;
+    match process::on_path("promtool") {
+        Some(promtool) => steps.step("alerts", "promtool says which alert", || alerts(workspace, &promtool))?,
+        None => {
+            steps.skip("alerts", "there is no promtool: apt-get install prometheus, or https://prometheus.io/download")
+        }
+    }
+    steps.step("simulated elections", simulate::ADVICE, || simulate::for_test(workspace))?;
+    steps.step("tests", TEST_ADVICE, || tests(workspace, &programs))?;
     if args.fast {
         println!("\n    --fast left out: clippy, doc, pure rooms for wasm32, demo");
     } else {
@@ -86,20 +92,49 @@ pub(crate) fn build(workspace: &Workspace) -> anyhow::Result<()> {
     process::run(&mut cargo, COMPILE_LIMIT)
 }
 
-fn tests(workspace: &Workspace, kubectl: Option<&Path>) -> anyhow::Result<()> {
+fn tests(workspace: &Workspace, programs: &Programs) -> anyhow::Result<()> {
     let mut cargo = workspace.cargo();
     cargo.args(["test", "--workspace", "--features", TEST_FEATURES]);
-    set_stage(workspace, &mut cargo, kubectl);
+    set_stage(workspace, &mut cargo, programs);
     process::run(&mut cargo, TESTS_LIMIT)
 }
 
 /// What whole-host tests need to know.
-pub(crate) fn set_stage(workspace: &Workspace, cargo: &mut Command, kubectl: Option<&Path>) {
+pub(crate) fn set_stage(workspace: &Workspace, cargo: &mut Command, programs: &Programs) {
     cargo.env("TENURE_BIN", workspace.tenure("debug")).env("TENURE_PLUGINS", workspace.plugins_folder());
-    match kubectl {
-        Some(kubectl) => cargo.env("KUBECTL", kubectl),
-        None => cargo.env_remove("KUBECTL"),
-    };
+    for (name, file) in [
+        ("KUBECTL", &programs.kubectl),
+        ("KUBEBUILDER_ASSETS", &programs.assets),
+        ("TENURE_CLIENT_GO", &programs.client_go),
+    ] {
+        match file {
+            Some(file) => cargo.env(name, file),
+            None => cargo.env_remove(name),
+        };
+    }
+}
+
+/// A real Kubernetes to test on; what is not there is skipped, loudly and last.
+pub(crate) fn kubernetes(workspace: &Workspace, steps: &mut Steps) -> anyhow::Result<Programs> {
+    let advice =
+        "see what go says; KUBEBUILDER_ASSETS=<folder> and KUBECTL=<file> name programs that are there already";
+    let programs = steps.step("kubernetes", advice, || cluster::provide(workspace))?;
+    if programs.assets.is_none() {
+        steps.skip("tests on a real API server", cluster::MISSING);
+    }
+    if programs.client_go.is_none() {
+        steps.skip(
+            "tests with a candidate of client-go",
+            "it is built by Go, which is not there: https://go.dev/dl, or TENURE_CLIENT_GO=<file>",
+        );
+    }
+    if programs.kubectl.is_none() {
+        steps.skip(
+            "tests with kubectl",
+            "there is no kubectl: https://kubernetes.io/docs/tasks/tools, or KUBECTL=<file>",
+        );
+    }
+    Ok(programs)
 }
 
 /// Every configuration we ship is one the program takes.
@@ -128,13 +163,43 @@ fn toml_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// The alerts, on series in which each must and must not go off.
+fn alerts(workspace: &Workspace, promtool: &Path) -> anyhow::Result<()> {
+    let folder = workspace.root().join("deploy/kustomize/components/monitoring");
+    let rule = std::fs::read_to_string(folder.join("alerts.yaml"))?;
+    let (_, spec) = rule.split_once("\nspec:\n").context("alerts.yaml has no spec")?;
+    // promtool wants what stands in the object, without the object.
+    let rules: String = spec.lines().map(|line| format!("{}\n", line.strip_prefix("  ").unwrap_or(line))).collect();
+    let stage = tempfile::tempdir()?;
+    std::fs::write(stage.path().join("rules.yaml"), rules)?;
+    std::fs::copy(folder.join("alerts-test.yaml"), stage.path().join("alerts-test.yaml"))?;
+    let mut promtool = Command::new(promtool);
+    process::run(promtool.current_dir(stage.path()).args(["test", "rules", "alerts-test.yaml"]), SHORT_LIMIT)
+}
+
 fn kustomize(workspace: &Workspace, kubectl: &Path) -> anyhow::Result<()> {
-    let base = workspace.root().join("deploy/kustomize/base");
-    let made = process::output(Command::new(kubectl).arg("kustomize").arg(base), SHORT_LIMIT)?;
-    for kind in ["Deployment", "Role", "RoleBinding", "ServiceAccount", "PodDisruptionBudget", "ConfigMap", "Namespace"]
-    {
+    let deploy = workspace.root().join("deploy/kustomize");
+    // The base with every component, as an overlay of a user's would have it.
+    let overlay = tempfile::Builder::new().prefix("overlay-").tempdir_in(&deploy)?;
+    let components: String = ["fence", "flow-schema", "monitoring", "network-policy"]
+        .map(|component| format!("  - ../components/{component}\n"))
+        .concat();
+    let kustomization = format!("resources: [../base]\ncomponents:\n{components}");
+    std::fs::write(overlay.path().join("kustomization.yaml"), kustomization)?;
+    let made = process::output(Command::new(kubectl).arg("kustomize").arg(overlay.path()), SHORT_LIMIT)?;
+    let kinds =
+        ["Deployment", "Role", "RoleBinding", "ServiceAccount", "PodDisruptionBudget", "ConfigMap", "Namespace"];
+    let components = [
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+        "FlowSchema",
+        "PodMonitor",
+        "PrometheusRule",
+        "NetworkPolicy",
+    ];
+    for kind in kinds.into_iter().chain(components) {
         if !made.lines().any(|line| line == format!("kind: {kind}")) {
-            bail!("kubectl kustomize deploy/kustomize/base makes no {kind}");
+            bail!("kubectl kustomize of the base and its components makes no {kind}");
         }
     }
     Ok(())
