@@ -113,7 +113,10 @@ impl Replica {
     /// Waits for a log line that contains `text`.
     pub async fn logged(&self, text: &str) -> String {
         until_some(&format!("{} to log {text:?}", self.name), || {
-            let line = self.log_text().lines().find(|line| line.contains(text)).map(str::to_owned);
+            let log = self.log_text();
+            // The last line may be in the middle of being written.
+            let (whole, _) = log.rsplit_once('\n').unwrap_or_default();
+            let line = whole.lines().find(|line| line.contains(text)).map(str::to_owned);
             async move { line }
         })
         .await

@@ -2,7 +2,7 @@
 //!
 //! The witness is the replica's own log of its gate; the measure is the successor's acquiring write.
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{LateWrite, Replica, World};
@@ -13,6 +13,8 @@ pub const GATE_LOG: (&str, &str) = ("RUST_LOG", "warn,tenure=info,plugin=info,te
 /// A write as the gate saw it.
 #[derive(Debug, Clone)]
 pub struct GateWrite {
+    /// The term it was of.
+    pub term: u64,
     /// What the audit log calls it.
     pub id: String,
     /// `written`, `status`, `unknown`, `closed`, ...
@@ -31,16 +33,50 @@ impl Replica {
         let lines = self.log().into_iter().filter(|line| line["target"] == "tenure::gate");
         lines.filter_map(|line| gate_write(&line["fields"])).collect()
     }
+
+    /// Its writes of a term; [`GATE_LOG`] makes them.
+    ///
+    /// # Panics
+    /// When one of them passed its look at the clocks after the replica had said that the term was over.
+    pub fn writes_of_the_ended(&self, term: u64) -> Vec<GateWrite> {
+        let log = self.log();
+        let stopped = log.iter().find(|line| {
+            line.pointer("/fields/message").is_some_and(|message| message == "stopped leading")
+                && number(&line["fields"], "term") == Some(i128::from(term))
+        });
+        let stopped = stopped.unwrap_or_else(|| panic!("{} never said that term {term} was over", self.name));
+        let stopped: Timestamp =
+            stopped["timestamp"].as_str().and_then(|at| at.parse().ok()).expect("a time in the log");
+        let writes: Vec<_> = self.gate_writes().into_iter().filter(|write| write.term == term).collect();
+        for write in &writes {
+            assert!(
+                write.passed_at.is_none_or(|passed| passed <= stopped),
+                "{} let {write:?} out after it had said that term {term} was over ({stopped})",
+                self.name
+            );
+        }
+        writes
+    }
 }
 
 fn gate_write(fields: &Value) -> Option<GateWrite> {
     let text = |name: &str| Some(fields[name].as_str()?.to_owned());
-    // Numbers beyond 64 bits come as text.
-    let number = |name: &str| fields[name].as_i64().or_else(|| fields[name].as_str()?.parse().ok());
-    let passed_at =
-        number("passed_at_wall_ns").and_then(|at| Timestamp::from_duration(SignedDuration::from_nanos(at)).ok());
-    let bytes = fields["bytes"].as_u64()?;
-    Some(GateWrite { id: text("audit_id")?, outcome: text("outcome")?, url: text("url")?, bytes, passed_at })
+    let count = |name: &str| number(fields, name).and_then(|count| u64::try_from(count).ok());
+    let passed_at = number(fields, "passed_at_wall_ns").and_then(|at| Timestamp::from_nanosecond(at).ok());
+    Some(GateWrite {
+        term: count("term")?,
+        id: text("audit_id")?,
+        outcome: text("outcome")?,
+        url: text("url")?,
+        bytes: count("bytes")?,
+        passed_at,
+    })
+}
+
+/// Logged as a number, or as text where it is too long for one.
+fn number(fields: &Value, name: &str) -> Option<i128> {
+    let value = &fields[name];
+    value.as_i64().map(i128::from).or_else(|| value.as_str()?.parse().ok())
 }
 
 impl World {

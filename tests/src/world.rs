@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
@@ -80,6 +81,13 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self { profile: "fast", config: String::new() }
+    }
+}
+
+impl Options {
+    /// With what the gate says of each write in the log, which late writes are judged by.
+    pub fn told_by_the_gate() -> Self {
+        Self { config: "[log]\nlevel = \"debug\"\n".to_owned(), ..Self::default() }
     }
 }
 
@@ -246,7 +254,7 @@ code-cache = "{code}"
     }
 
     /// The judge, once it knows of everything that was committed before this call: an answer comes before its line in the
-    /// audit log.
+    /// audit log, and before the watch brings the news.
     pub async fn judged(&self) -> &Judge {
         static MARKS: AtomicU32 = AtomicU32::new(0);
         if let Server::Real(api) = &self.server {
@@ -258,6 +266,12 @@ code-cache = "{code}"
             let config_maps = self.api::<ConfigMap>(&self.names.system);
             config_maps.create(&PostParams::default(), &object).await.expect("the mark can be created");
             until("the mark in the audit log", || async { api.audit().iter().any(|event| event.name == mark) }).await;
+        } else if let Some(version) = self.lease().await.and_then(|lease| lease.metadata.resource_version) {
+            let version: u64 = version.parse().expect("a version");
+            until("the judge to have seen the Lease as it is", || async {
+                self.judge.history().last().is_some_and(|state| state.version.number >= version)
+            })
+            .await;
         }
         &self.judge
     }
@@ -272,6 +286,32 @@ code-cache = "{code}"
         let kubeconfig = Kubeconfig::read_from(self.kubeconfig(name, None).await).expect("a kubeconfig");
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
         kube::Client::try_from(config.expect("a configuration")).expect("a client")
+    }
+
+    /// Whether a user may do this in a namespace, as far as the API server has heard by now: a role that was stored is
+    /// not in force before its authorizer's watch tells of it.
+    pub async fn may(&self, user: &str, verb: &str, group: &str, resource: &str, namespace: &str) -> bool {
+        let attributes = ResourceAttributes {
+            verb: Some(verb.to_owned()),
+            group: Some(group.to_owned()),
+            resource: Some(resource.to_owned()),
+            namespace: Some(namespace.to_owned()),
+            ..ResourceAttributes::default()
+        };
+        let spec = SubjectAccessReviewSpec {
+            user: Some(user.to_owned()),
+            resource_attributes: Some(attributes),
+            ..SubjectAccessReviewSpec::default()
+        };
+        let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
+        let reviews: Api<SubjectAccessReview> = Api::all(self.client());
+        let answer = reviews.create(&PostParams::default(), &review).await.expect("the API server reviews access");
+        answer.status.is_some_and(|status| status.allowed)
+    }
+
+    /// The user name of the replicas' account.
+    pub fn account(&self) -> String {
+        format!("system:serviceaccount:{}:{ACCOUNT}", self.names.system)
     }
 
     /// The API server in this process, for its faults.

@@ -11,17 +11,18 @@ async fn every_replica_is_healthy_and_ready_and_one_is_master() {
     world.drop_in(&Plugin::probe("probe", "stamp", "1")).await;
     world.config_map("probe", "default", "target", json!({})).await;
     world.annotated("default", "target", "probe/term").await;
-    let leader = world.leader().await;
     for name in ["replica-0", "replica-1"] {
         let console = world.replica(name).console().await;
         assert_eq!(get(&format!("{console}/healthz")).await.as_deref().map(str::trim), Some("ok"));
         until("the replica to be ready", || async { get(&format!("{console}/readyz")).await.is_some() }).await;
-        let expected = format!("leader_election_master_status{{name=\"tenure\"}} {}", u8::from(name == leader));
-        until(&expected, || async {
+        until(&format!("{name} to say whether it is master, as the Lease does"), || async {
+            let is_master = u8::from(world.holder().await.as_deref() == Some(name));
+            let expected = format!("leader_election_master_status{{name=\"tenure\"}} {is_master}");
             get(&format!("{console}/metrics")).await.is_some_and(|metrics| metrics.contains(&expected))
         })
         .await;
     }
+    let leader = world.leader().await;
     let console = world.replica(&leader).console().await;
     let metrics = get(&format!("{console}/metrics")).await.expect("metrics");
     for name in [

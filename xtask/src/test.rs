@@ -94,7 +94,7 @@ pub(crate) fn build(workspace: &Workspace) -> anyhow::Result<()> {
 
 fn tests(workspace: &Workspace, programs: &Programs) -> anyhow::Result<()> {
     let mut cargo = workspace.cargo();
-    cargo.args(["test", "--workspace", "--features", TEST_FEATURES]);
+    cargo.args(["test", "--workspace", "--no-fail-fast", "--features", TEST_FEATURES]);
     set_stage(workspace, &mut cargo, programs);
     process::run(&mut cargo, TESTS_LIMIT)
 }

@@ -16,7 +16,7 @@ use tenure_cluster::{Cluster, ResourceKey, TermWriter, Write, WriteError, Writer
 use tenure_election::{Authority, Clock, Instant, LiveTerm, Term};
 
 /// How long the child's authority lasts: enough to come to the failpoint, short enough to wait for.
-const AUTHORITY: Duration = Duration::from_secs(2);
+const AUTHORITY: Duration = Duration::from_secs(8);
 
 struct SystemClock;
 

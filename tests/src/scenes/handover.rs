@@ -17,11 +17,11 @@ pub async fn sigterm_hands_over_by_release(world: World) -> World {
     successor_works(&world, term, "after").await;
     assert!(world.replica(&old).ended().await.success());
 
-    let history = world.judge.history();
+    let history = world.judged().await.history();
     let released = history.iter().position(|state| state.holder.is_empty()).expect("the lock was released");
     let after = &history[released + 1];
     assert!(!after.holder.is_empty() && !after.holder.starts_with(&old), "{after:?} follows the release");
-    world.judged().await.assert_clean();
+    world.judge.assert_clean();
     world
 }
 
@@ -92,8 +92,9 @@ pub async fn a_deaf_guest_is_killed_and_the_lock_released(world: World) -> World
     world.replica(&old).signal(Signal::TERM);
     world.leader_after(&old).await;
     assert!(world.replica(&old).ended().await.success());
-    assert!(world.judge.history().iter().any(|state| state.holder.is_empty()), "released after the kill");
-    world.judged().await.assert_clean();
+    let judge = world.judged().await;
+    assert!(judge.history().iter().any(|state| state.holder.is_empty()), "released after the kill");
+    judge.assert_clean();
     world
 }
 

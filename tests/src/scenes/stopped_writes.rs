@@ -28,13 +28,14 @@ pub struct Woken {
 pub async fn stop_and_wake_at(point: &str, world: &mut World, standbys: usize) -> Woken {
     world.start_with("stopped", &[("TENURE_STOP_AT", point)]).await;
     world.leader().await;
-    for number in 0..standbys {
-        world.start(&format!("standby-{number}")).await;
-    }
     world.drop_in(&world.probe("probe", "burst", "1")).await;
     world.config_map("probe", &world.names.work, TARGET, json!({})).await;
     world.replica("stopped").stopped().await;
     let term = world.term().await.expect("a term");
+    // Not before: by then nobody else may have got to lead.
+    for number in 0..standbys {
+        world.start(&format!("standby-{number}")).await;
+    }
     world.leader_after("stopped").await;
     until("the successor to write", || async { world.judge.writes().iter().any(|(of, ..)| *of > term) }).await;
     let at = Timestamp::now();

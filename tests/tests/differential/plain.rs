@@ -259,8 +259,12 @@ impl Names {
         }
         let line = self.text(line);
         let words: Vec<&str> = line.split("  ").map(str::trim).filter(|word| !word.is_empty()).collect();
-        let shown: Vec<&str> = words.into_iter().map(|word| if is_age(word) { "<age>" } else { word }).collect();
-        format!("{indent}{}", shown.join("  "))
+        let shown = words.into_iter().map(|word| match word {
+            _ if is_age(word) => "<age>",
+            _ if is_time(word) => "<time>",
+            _ => word,
+        });
+        format!("{indent}{}", shown.collect::<Vec<_>>().join("  "))
     }
 }
 

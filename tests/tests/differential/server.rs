@@ -149,7 +149,8 @@ impl Server {
 
     async fn kubectl(&self, arguments: &str, namespace: &str, input: &str) -> Answer {
         let mut command = tokio::process::Command::new(kubectl());
-        let cache = self.kubeconfig.with_extension("cache");
+        // A scenario's own: what another one makes kubectl forget must not show here.
+        let cache = self.kubeconfig.with_extension(format!("{namespace}.cache"));
         command
             .arg("--cache-dir")
             .arg(cache)

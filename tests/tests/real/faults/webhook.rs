@@ -56,7 +56,7 @@ async fn a_webhook_on_leases_slower_than_an_attempt_ends_the_term_and_lets_nobod
     let (mut world, term) = at_work(&api, Options::default(), None).await;
     let webhook = Webhook::start().await;
     // The attempt timeout of the profile `fast` is 667 ms.
-    webhook.set(Admission::Slow(Duration::from_secs(1)));
+    webhook.set(Admission::Slow(Duration::from_secs(5)));
     webhook.register(world.client(), &world.names.system, "coordination.k8s.io", "leases").await;
     ended(&world, FIRST, term).await;
     // Somebody else has tried by now, in vain.

@@ -8,7 +8,7 @@ use tenure_tests::{RealApi, until};
 use super::evidence::{
     assert_clean, assert_nobody_came_early, assert_one_writer_a_term, assert_residue, figure, lock_writes, writes_after,
 };
-use super::three_replicas;
+use super::{three_replicas, three_replicas_at};
 
 /// Counts what the term that was ended committed after somebody else had written to the Lease at `version`.
 fn residue_after(api: &RealApi, handled: &mut Handled, what: &str, version: u64) {
@@ -85,7 +85,7 @@ async fn a_lease_given_to_another_is_respected_until_it_expires() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn labels_and_foreign_annotations_do_no_harm() {
-    let Some((api, world)) = three_replicas().await else { return };
+    let Some((api, world)) = three_replicas_at("default").await else { return };
     assert_clean(&api, &by_hand::labels_and_foreign_annotations_do_no_harm(world).await).await;
 }
 

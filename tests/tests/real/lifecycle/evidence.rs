@@ -138,30 +138,15 @@ pub(crate) fn client_go_writes(api: &RealApi, world: &World, after: u64, until: 
     events.count()
 }
 
-/// Panics when a write that came late passed its last look at the clocks after the replica had said that the term was over: then it
-/// is no residue. Returns how many came late.
+/// Panics when a write that came late is none that the replica's gate let out while the term lasted: then it is no residue. Returns
+/// how many came late.
 pub(crate) fn assert_residue(late: &[String], replica: &Replica, term: u64) -> usize {
-    let log = replica.log();
-    let stopped = log.iter().find(|line| {
-        line.pointer("/fields/message").is_some_and(|message| message == "stopped leading")
-            && number(line, "/fields/term") == Some(u128::from(term))
-    });
-    let stopped = stopped.unwrap_or_else(|| panic!("{} never said that term {term} was over", replica.name));
-    let stopped: Timestamp = stopped["timestamp"].as_str().and_then(|at| at.parse().ok()).expect("a time in the log");
-    let stopped = u128::try_from(stopped.as_nanosecond()).expect("after 1970");
+    let sent = replica.writes_of_the_ended(term);
     for id in late {
-        let line = log.iter().find(|line| line.pointer("/fields/audit_id").is_some_and(|audit_id| audit_id == id));
-        let line = line.unwrap_or_else(|| panic!("{} did not log its write {id}", replica.name));
-        let passed = number(line, "/fields/passed_at_wall_ns").unwrap_or_else(|| panic!("no look was passed: {line}"));
-        assert!(passed <= stopped, "{id} passed a look at the clocks after its term was over: {line}");
+        let known = sent.iter().any(|write| &write.id == id && write.passed_at.is_some());
+        assert!(known, "{} says nothing of sending {id}: {sent:?}", replica.name);
     }
     late.len()
-}
-
-/// Logged as a number, or as text where it is too long for one.
-fn number(line: &Value, pointer: &str) -> Option<u128> {
-    let value = line.pointer(pointer)?;
-    value.as_u64().map(u128::from).or_else(|| value.as_str()?.parse().ok())
 }
 
 /// Says a figure that is measured and not promised.

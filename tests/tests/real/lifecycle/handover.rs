@@ -52,7 +52,7 @@ async fn every_replica_may_lead_in_turn_and_come_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn three_that_start_at_once_without_a_lease_make_one_leader() {
     let Some(api) = RealApi::shared().await else { return };
-    let mut world = World::on(&api, Options::default()).await;
+    let mut world = World::on(&api, Options { profile: "default", ..Options::default() }).await;
     for name in ["replica-0", "replica-1", "replica-2"] {
         world.start_with(name, &[("TENURE_ELECTION_FIRST_CREATE", "wait")]).await;
     }

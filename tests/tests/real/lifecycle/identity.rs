@@ -2,10 +2,9 @@
 
 use serde_json::json;
 use tenure_tests::scenes::{TARGET, successor_works};
-use tenure_tests::{RealApi, World, until};
+use tenure_tests::{Options, RealApi, World, until};
 
 use super::evidence::{assert_clean, lock_writes};
-use super::told_by_the_gate;
 
 /// What both are given.
 const TWIN: [(&str, &str); 2] = [("POD_NAME", "twin"), ("TENURE_ELECTION_IDENTITY", "twin")];
@@ -13,7 +12,7 @@ const TWIN: [(&str, &str); 2] = [("POD_NAME", "twin"), ("TENURE_ELECTION_IDENTIT
 #[tokio::test(flavor = "multi_thread")]
 async fn two_processes_with_one_name_never_lead_at_once_and_people_are_warned() {
     let Some(api) = RealApi::shared().await else { return };
-    let mut world = World::on(&api, told_by_the_gate()).await;
+    let mut world = World::on(&api, Options::told_by_the_gate()).await;
     world.drop_in(&world.probe("probe", "burst", "1")).await;
     world.config_map("probe", &world.names.work, TARGET, json!({})).await;
     world.start_with("first", &TWIN).await;

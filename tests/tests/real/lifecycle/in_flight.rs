@@ -9,7 +9,6 @@ use tenure_tests::scenes::{at_work, successor_works};
 use tenure_tests::{Options, RealApi, Relay, World, until};
 
 use super::evidence::{assert_clean, assert_nobody_came_early, lock_writes};
-use super::told_by_the_gate;
 
 /// The replica whose requests pass the relay.
 const HELD: &str = "held";
@@ -29,6 +28,12 @@ async fn held(api: &RealApi, relay: &Relay, options: Options, standbys: usize) -
     (world, term)
 }
 
+/// At this timing a renewal waits two seconds for its answer, long enough to stop whoever waits, and the watch has ten to be the
+/// first to end a term.
+fn default_timing() -> Options {
+    Options { profile: "default", ..Options::told_by_the_gate() }
+}
+
 /// Panics when a state after the deletion has the old term.
 fn assert_not_revived(world: &World, term: u64) {
     let history = world.judge.history();
@@ -41,7 +46,7 @@ fn assert_not_revived(world: &World, term: u64) {
 async fn a_deletion_ends_the_term_while_no_request_gets_through() {
     let Some(api) = RealApi::shared().await else { return };
     let relay = Relay::before(api.address()).await;
-    let (mut world, term) = held(&api, &relay, told_by_the_gate(), 2).await;
+    let (mut world, term) = held(&api, &relay, default_timing(), 2).await;
     relay.hold();
     world.delete_lease().await;
     let stopped = world.replica(HELD).logged("stopped leading").await;
@@ -49,6 +54,7 @@ async fn a_deletion_ends_the_term_while_no_request_gets_through() {
     relay.let_go();
     successor_works(&world, term, "after").await;
     assert_clean(&api, &world).await;
+    assert_nobody_came_early(&api, &world, Duration::from_secs(15));
     assert_not_revived(&world, term);
 }
 
@@ -56,7 +62,7 @@ async fn a_deletion_ends_the_term_while_no_request_gets_through() {
 async fn an_edit_ends_the_term_while_no_request_gets_through() {
     let Some(api) = RealApi::shared().await else { return };
     let relay = Relay::before(api.address()).await;
-    let (mut world, term) = held(&api, &relay, told_by_the_gate(), 2).await;
+    let (mut world, term) = held(&api, &relay, default_timing(), 2).await;
     relay.hold();
     world.edit_lease(json!({"spec": {"holderIdentity": "somebody-else"}})).await;
     let stopped = world.replica(HELD).logged("stopped leading").await;
@@ -64,6 +70,7 @@ async fn an_edit_ends_the_term_while_no_request_gets_through() {
     relay.let_go();
     successor_works(&world, term, "after").await;
     assert_clean(&api, &world).await;
+    assert_nobody_came_early(&api, &world, Duration::from_secs(15));
 }
 
 /// Nobody else is there to make a new Lease: what arrives meets none.
@@ -71,9 +78,7 @@ async fn an_edit_ends_the_term_while_no_request_gets_through() {
 async fn a_renewal_that_arrives_after_the_deletion_brings_nothing_back() {
     let Some(api) = RealApi::shared().await else { return };
     let relay = Relay::before(api.address()).await;
-    // At this timing a renewal waits two seconds for its answer, long enough to stop whoever waits.
-    let options = Options { profile: "default", ..told_by_the_gate() };
-    let (mut world, term) = held(&api, &relay, options, 0).await;
+    let (mut world, term) = held(&api, &relay, default_timing(), 0).await;
     relay.hold();
     relay.holds_something().await;
     // Stopped, it cannot take the renewal back when no answer comes; the rest is between the network and the API server.

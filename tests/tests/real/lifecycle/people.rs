@@ -111,6 +111,7 @@ async fn status_names_the_right_that_is_missing_and_shows_what_may_be_seen() {
 
     allow(&world, "person", json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get"]}))
         .await;
+    until("the right to be in force", || world.may("person", "get", "coordination.k8s.io", "leases", &system)).await;
     let leader = world.leader().await;
     let shown = said(&program(), &of_lease(LEASE));
     for word in [&format!("{system}/{LEASE}"), "held", &leader, &format!("{}/probe", world.names.plugins), "running"] {

@@ -7,10 +7,10 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tenure_tests::scenes::{at_work, successor_works};
-use tenure_tests::{RealApi, Relay, World, until, until_some};
+use tenure_tests::{Options, RealApi, Relay, World, until, until_some};
 
 use super::evidence::{assert_clean, writes_after};
-use super::{three_replicas, told_by_the_gate};
+use super::{three_replicas, three_replicas_at};
 
 /// The host's Role for the lock.
 const ROLE: &str = "tenure";
@@ -78,7 +78,7 @@ async fn a_leader_that_may_not_release_ends_all_the_same_and_is_waited_for() {
 async fn without_the_right_to_watch_the_lock_is_read_and_handed_over_all_the_same() {
     let Some(api) = RealApi::shared().await else { return };
     let relay = Relay::before(api.address()).await;
-    let mut world = World::on(&api, told_by_the_gate()).await;
+    let mut world = World::on(&api, Options::told_by_the_gate()).await;
     for name in ["replica-0", "replica-1", "replica-2"] {
         world.start_at(name, Some(relay.address()), &[]).await;
     }
@@ -86,6 +86,10 @@ async fn without_the_right_to_watch_the_lock_is_read_and_handed_over_all_the_sam
     // Idle while its connections are cut: a write without an answer would forbid the release this is about.
     let mut world = at_work(world, "stamp").await;
     let before = leave_on_leases(&world, &["get", "create", "update"]).await;
+    until("the right to watch to be gone", || async {
+        !world.may(&world.account(), "watch", "coordination.k8s.io", "leases", &world.names.system).await
+    })
+    .await;
     // A watch that is open outlives the right to it: it was asked for when it began.
     relay.cut();
     for name in ["replica-0", "replica-1", "replica-2"] {
@@ -116,13 +120,17 @@ async fn without_the_right_to_watch_the_lock_is_read_and_handed_over_all_the_sam
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_plugins_may_no_longer_do_fails_as_forbidden_and_the_host_leads_on() {
-    let Some((api, world)) = three_replicas().await else { return };
+    let Some((api, world)) = three_replicas_at("default").await else { return };
     let mut world = at_work(world, "stamp").await;
     let (old, term) = (world.leader().await, world.term().await.expect("a term"));
     let roles: Api<ClusterRole> = Api::all(world.client());
     let name = world.names.system.clone();
     let mut role = roles.get(&name).await.expect("the plugins' role");
     roles.delete(&name, &DeleteParams::default()).await.expect("it can be deleted");
+    until("the right to change ConfigMaps to be gone", || async {
+        !world.may(&world.account(), "patch", "", "configmaps", &world.names.work).await
+    })
+    .await;
     world.config_map("probe", &world.names.work, "forbidden", json!({})).await;
     until_some("the plugin's failure in the leader's status", || async {
         let row = plugin_row(&world).await?;
