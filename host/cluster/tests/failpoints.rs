@@ -43,7 +43,8 @@ fn child_writes_once() {
     let written = runtime.block_on(async {
         let cluster = Cluster::new(config, Arc::new(SystemClock)).unwrap();
         let settings = WriterSettings {
-            write_timeout: Duration::from_secs(5),
+            // Longer than the pause: what stops the write is to be the gate.
+            write_timeout: Duration::from_secs(60),
             margin: Duration::from_secs(1),
             connections_max: 1,
         };

@@ -74,7 +74,8 @@ fn given(folder: PathBuf) -> anyhow::Result<PathBuf> {
 }
 
 fn client_go(workspace: &Workspace) -> anyhow::Result<Option<PathBuf>> {
-    const CANDIDATE: &str = "candidate";
+    // Its name is how client-go names itself to the API server, and how tests know its requests.
+    const CANDIDATE: &str = "client-go-candidate";
     if let Some(given) = std::env::var_os("TENURE_CLIENT_GO").map(PathBuf::from) {
         if !given.is_file() {
             bail!("TENURE_CLIENT_GO names {}, which is no file", given.display());
@@ -84,7 +85,7 @@ fn client_go(workspace: &Workspace) -> anyhow::Result<Option<PathBuf>> {
     if !go::is_there() {
         return Ok(None);
     }
-    let folder = go::build_once(&workspace.root().join("tests/client-go"), &[CANDIDATE], "client-go-candidate")?;
+    let folder = go::build_once(&workspace.root().join("tests/client-go"), &[CANDIDATE], CANDIDATE)?;
     Ok(Some(folder.join(CANDIDATE)))
 }
 
