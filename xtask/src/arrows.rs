@@ -14,9 +14,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tenure-capability", &[]),
     ("tenure-reconcile", &[]),
     ("tenure-settings", &["tenure-capability", "tenure-election"]),
+    // What two of the middle row reach the API server with.
+    ("tenure-api-client", &[]),
     // The middle row: they act, and do not see each other.
-    ("tenure-lease", &["tenure-election"]),
-    ("tenure-cluster", &["tenure-capability", "tenure-election", "tenure-reconcile", "tenure-settings"]),
+    ("tenure-lease", &["tenure-api-client", "tenure-election"]),
+    (
+        "tenure-cluster",
+        &["tenure-api-client", "tenure-capability", "tenure-election", "tenure-reconcile", "tenure-settings"],
+    ),
     ("tenure-sandbox", &[]),
     ("tenure-plugin-source", &["tenure-settings"]),
     ("tenure-local-cluster", &[]),

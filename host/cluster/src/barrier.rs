@@ -11,11 +11,14 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::hub::{Hub, Watched};
 use crate::object::ListMetadata;
-use crate::reader::{Accept, PAGE_OBJECTS_MAX, Reader, with_query};
+use crate::reader::{Accept, Reader, with_query};
 use crate::{ApiError, WatchKey};
 
 /// A healthy watch is behind by milliseconds; after this a new connection is opened in case the old one is dead.
 const NUDGE_AFTER: Duration = Duration::from_secs(1);
+
+/// Objects a page. Their metadata alone is about 300 bytes each, and each page is a round trip at the start of a term.
+const PAGE_OBJECTS_MAX: u32 = 10_000;
 
 /// Between two tries of the list while the server does not answer.
 const LIST_RETRY: Duration = Duration::from_millis(250);

@@ -7,7 +7,6 @@ use kube::client::ConfigExt as _;
 use tenure_election::Clock;
 
 use crate::barrier::{self, BarrierReport};
-use crate::client;
 use crate::discovery::Discovery;
 use crate::reader::{GetQuery, ListQuery, LivePage, Reader};
 use crate::{ApiError, ClusterError, Hub, Object, ResolveError, Resource, ResourceKey, WatchKey};
@@ -27,10 +26,7 @@ impl Cluster {
     /// # Errors
     /// When certificates or credentials in `config` cannot be used.
     pub fn new(config: kube::Config, clock: Arc<dyn Clock>) -> Result<Arc<Self>, ClusterError> {
-        // kube repeats a request on 429, 503 and 504 up to 15 times; who waits for an answer here decides that himself.
-        let mut config = config;
-        config.default_retry = false;
-        let client = client::of(config.clone()).map_err(|source| refused(&config, source))?;
+        let client = tenure_api_client::client(config.clone()).map_err(|source| refused(&config, source))?;
         Self::with_client(client, config, clock)
     }
 

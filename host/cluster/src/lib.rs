@@ -5,7 +5,6 @@
 //! `capability`), and knows no guest.
 
 mod barrier;
-mod client;
 mod cluster;
 mod discovery;
 mod error;

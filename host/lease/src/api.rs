@@ -47,7 +47,6 @@ pub(crate) enum WriteAnswer {
 impl LeaseApi {
     /// Without retries, proxy and read timeout, whatever `config` says. Within a tokio runtime.
     pub(crate) fn new(mut config: kube::Config, lock: Lock, connect_timeout: Duration) -> Result<Self, kube::Error> {
-        config.default_retry = false;
         config.proxy_url = None;
         config.connect_timeout = Some(connect_timeout);
         config.write_timeout = Some(connect_timeout);
@@ -58,7 +57,7 @@ impl LeaseApi {
             config.headers.push((USER_AGENT, HeaderValue::from_static(agent)));
         }
         let server = config.cluster_url.to_string();
-        Ok(Self { client: Client::try_from(config)?, server, lock })
+        Ok(Self { client: tenure_api_client::client(config)?, server, lock })
     }
 
     /// Over a client that a test made.

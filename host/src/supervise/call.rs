@@ -22,6 +22,25 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
+    /// A new instance, in a Store of its own.
+    pub(crate) async fn new(
+        ready: &Arc<Ready>,
+        term: &Arc<TermContext>,
+        budget: &Arc<Budget>,
+        metrics: PluginMetrics,
+        die: KillSwitch,
+    ) -> Result<Self, CallError> {
+        let guest = Guest::new(ready, term, budget, metrics);
+        let host: Arc<Guest> = Arc::clone(&guest);
+        let instance = ready.loaded.instantiate(host, ready.budgets.instance.clone(), die).await;
+        instance.map(|instance| Self { instance, guest }).map_err(|error| match error {
+            InstantiateError::Killed => CallError::Killed,
+            // The house is full of other plugins' instances: no fault of this one.
+            InstantiateError::TooMany { .. } => CallError::Guest(Error::limited(describe(&error))),
+            error => CallError::Trap { message: format!("instantiating: {}", describe(&error)), backtrace: Vec::new() },
+        })
+    }
+
     /// Linear memory it holds, in bytes.
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.instance.memory_bytes()
@@ -68,25 +87,16 @@ impl Call {
     async fn call(&self, worker: Option<Worker>, request: Request) -> (Result<Outcome, CallError>, Option<Worker>) {
         let mut worker = match worker {
             Some(worker) => worker,
-            None => match self.instantiate().await {
-                Ok(worker) => worker,
-                Err(error) => return (Err(error), None),
-            },
+            None => {
+                let metrics = self.metrics.clone();
+                match Worker::new(&self.ready, &self.term, &self.budget, metrics, self.die.clone()).await {
+                    Ok(worker) => worker,
+                    Err(error) => return (Err(error), None),
+                }
+            }
         };
         let result = worker.instance.reconcile(request, self.ready.budgets.reconcile_timeout).await;
         (result, Some(worker))
-    }
-
-    async fn instantiate(&self) -> Result<Worker, CallError> {
-        let guest = Guest::new(&self.ready, &self.term, &self.budget, self.metrics.clone());
-        let host: Arc<Guest> = Arc::clone(&guest);
-        let instance = self.ready.loaded.instantiate(host, self.ready.budgets.instance.clone(), self.die.clone()).await;
-        instance.map(|instance| Worker { instance, guest }).map_err(|error| match error {
-            InstantiateError::Killed => CallError::Killed,
-            // The house is full of other plugins' instances: no fault of this one.
-            InstantiateError::TooMany { .. } => CallError::Guest(Error::limited(describe(&error))),
-            error => CallError::Trap { message: format!("instantiating: {}", describe(&error)), backtrace: Vec::new() },
-        })
     }
 }
 

@@ -91,6 +91,7 @@ impl Supervisor {
         let writer = TermWriter::open(&self.house.cluster, Arc::clone(&live), settings)
             .context("cannot prepare the connections of this term")?;
         self.house.writers.register(term, Arc::clone(&writer));
+        writer.warm_up();
         let context = Arc::new(TermContext {
             house: Arc::clone(&self.house),
             live: Arc::clone(&live),

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::barrier;
 use super::budget::Budget;
-use super::call::{Call, Called, retry_after};
+use super::call::{Call, Called, Worker, retry_after};
 use super::circuit::Circuit;
 use super::describe;
 use super::key::Key;
@@ -134,7 +134,10 @@ impl Runner {
             let stream = stream.chain(stream::once(async { None }));
             changes.push(stream.map(move |change| (key.clone(), change)).boxed());
         }
-        barrier::pass(&self.ready, &self.term, keys).await;
+        // The first key mostly finds its instance made. What keeps one from being made is told by the first call.
+        let first = Worker::new(&self.ready, &self.term, &self.budget, self.metrics.clone(), self.die.clone());
+        let ((), first) = tokio::join!(barrier::pass(&self.ready, &self.term, keys), first);
+        self.workers.keep(first.ok(), Instant::now());
         changes
     }
 

@@ -28,6 +28,11 @@ impl Workers {
     /// A call has ended; its instance too, where there is none.
     pub(crate) fn bring_back(&mut self, key: &Key, worker: Option<Worker>, now: Instant) {
         self.busy_memory_bytes.remove(key);
+        self.keep(worker, now);
+    }
+
+    /// An instance for a call to come, where there is one.
+    pub(crate) fn keep(&mut self, worker: Option<Worker>, now: Instant) {
         self.idle.extend(worker.map(|worker| (now, worker)));
     }
 

@@ -151,6 +151,16 @@ impl Pool {
     }
 }
 
+impl Pool {
+    /// Opens a connection for the first request to find.
+    pub(crate) async fn warm_up(&self, target: &Uri) -> Result<(), BoxError> {
+        let _permit = self.shared.permits.acquire().await?;
+        let (connection, _) = self.shared.checkout(target).await?;
+        self.shared.keep(connection);
+        Ok(())
+    }
+}
+
 impl Service<Request<GateBody>> for Pool {
     type Response = Response<AnswerBody>;
     type Error = BoxError;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, Uri};
 use kube::client::ConfigExt as _;
 use tenure_election::{LiveTerm, Term};
 use tokio::sync::watch;
@@ -76,6 +76,8 @@ struct Shared {
     lookout: Arc<Lookout>,
     registry: Arc<Registry>,
     send: Send,
+    pool: Pool,
+    target: Uri,
     write_timeout: Duration,
     in_flight: watch::Sender<usize>,
     tasks: TaskTracker,
@@ -123,11 +125,13 @@ impl TermWriter {
             .layer(config.base_uri_layer())
             .option_layer(config.auth_layer().map_err(refused)?)
             .layer(config.extra_headers_layer().map_err(refused)?)
-            .service(pool);
+            .service(pool.clone());
         let shared = Shared {
             lookout,
             registry,
             send: BoxCloneSyncService::new(send),
+            pool,
+            target: config.cluster_url.clone(),
             write_timeout: settings.write_timeout,
             in_flight: watch::Sender::new(0),
             tasks: TaskTracker::new(),
@@ -141,6 +145,18 @@ impl TermWriter {
     #[must_use]
     pub fn term(&self) -> Term {
         self.shared.lookout.term()
+    }
+
+    /// Opens one connection ahead of the first write, which then waits for no handshake. What fails is left for that write to tell.
+    pub fn warm_up(&self) {
+        let shared = Arc::clone(&self.shared);
+        self.shared.tasks.spawn(async move {
+            match timeout(shared.write_timeout, shared.pool.warm_up(&shared.target)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "no connection ahead of the first write"),
+                Err(_) => tracing::debug!("no connection ahead of the first write in time"),
+            }
+        });
     }
 
     /// Writes. Once admitted the write runs to its end, also when this future is dropped.

@@ -244,6 +244,35 @@ async fn connections_are_bounded_and_reused() {
 }
 
 #[tokio::test]
+async fn a_connection_opened_ahead_carries_the_first_write() {
+    let (listener, address) = listen().await;
+    let gate = gate(plain(address), SETTINGS);
+    gate.writer.warm_up();
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let peer = async {
+        read_request(&mut stream).await;
+        answer(&mut stream, 200, OBJECT).await;
+    };
+    // A second connection would never be accepted, and its write never answered.
+    let (written, ()) = tokio::join!(gate.writer.write(replace("{}")), peer);
+    written.unwrap();
+    assert_eq!((gate.writer.connections(), gate.writer.stats().admitted), (1, 1));
+}
+
+#[tokio::test]
+async fn nothing_is_opened_ahead_without_authority() {
+    let (_listener, address) = listen().await;
+    let gate = gate(plain(address), SETTINGS);
+    gate.clock.allow(0);
+    gate.writer.warm_up();
+    for _ in 0..100 {
+        yield_now().await;
+        assert_eq!(gate.writer.connections(), 0);
+    }
+    assert!(!gate.writer.settle(Duration::from_secs(60)).await.unanswered);
+}
+
+#[tokio::test]
 async fn what_could_not_be_sent_is_told_apart_from_what_may_have_been() {
     let (listener, address) = listen().await;
     drop(listener);
