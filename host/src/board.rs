@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tenure_console::{LastResult, Metrics, PluginMetrics, PluginState, PluginStatus};
+use tenure_console::{LastResult, Limit, Metrics, PluginMetrics, PluginState, PluginStatus};
 
 /// One row a plugin.
 pub(crate) struct Board {
@@ -68,6 +68,7 @@ impl Board {
                 retries: 0,
                 message: None,
                 memory_bytes: 0,
+                refused: BTreeMap::new(),
             },
         });
         row.metrics.set_state(row.stand().0);
@@ -121,6 +122,16 @@ impl Board {
         self.update(identity, |status| status.last_result = Some(LastResult { at, ok, message }));
     }
 
+    /// Limits have refused a plugin something so many times more.
+    pub(crate) fn count_refused(&self, identity: &str, more: &[(Limit, u64)]) {
+        self.change(identity, |row| {
+            for (limit, count) in more.iter().filter(|(_, count)| *count > 0) {
+                row.metrics.count_refused(*limit, *count);
+                *row.status.refused.entry(limit.as_str().to_owned()).or_default() += count;
+            }
+        });
+    }
+
     /// The plugin is gone, and its series with it.
     pub(crate) fn forget(&self, identity: &str) {
         let row = self.rows.lock().unwrap_or_else(PoisonError::into_inner).remove(identity);
@@ -166,6 +177,20 @@ mod tests {
         assert_eq!(shown(&board), (PluginState::Running, Some("dry run".into())));
         board.set_running("ns/a", PluginState::CircuitOpen, Some("trapped".into()));
         assert_eq!(shown(&board), (PluginState::CircuitOpen, Some("trapped".into())));
+    }
+
+    #[test]
+    fn what_limits_refused_adds_up_and_what_they_never_refused_is_left_out() {
+        let metrics = Arc::new(Metrics::new("0"));
+        let board = Board::new(Arc::clone(&metrics));
+        board.enter("ns/a", "a");
+        for _ in 0..2 {
+            board.count_refused("ns/a", &[(Limit::Memory, 0), (Limit::LogLinesPerSecond, 4)]);
+        }
+        let refused = BTreeMap::from([("log-lines-per-second".to_owned(), 8)]);
+        assert_eq!(board.rows().remove(0).refused, refused);
+        let series = "tenure_plugin_limit_refused_total{plugin=\"a\",limit=\"log-lines-per-second\"} 8";
+        assert!(metrics.encode().contains(series));
     }
 
     #[test]

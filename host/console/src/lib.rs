@@ -15,6 +15,6 @@ mod metrics;
 mod server;
 mod status;
 
-pub use metrics::{CallResult, HostFunction, LockMetrics, Metrics, PluginMetrics, ReconcileResult, WriteFate};
+pub use metrics::{CallResult, HostFunction, Limit, LockMetrics, Metrics, PluginMetrics, ReconcileResult, WriteFate};
 pub use server::{Health, Readiness, View, router, serve};
 pub use status::{LastResult, LockStatus, PluginState, PluginStatus, Replica, Role, STATUS_VERSION, Status};

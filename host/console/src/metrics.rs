@@ -19,8 +19,8 @@ use prometheus_client::registry::Registry;
 
 use crate::PluginState;
 use families::{Families, GaugeSeconds};
-pub use labels::{CallResult, HostFunction, ReconcileResult, WriteFate};
-use labels::{OfController, OfDepth, OfHostCall, OfLock, OfPlugin, OfQueue, OfResult, OfState, OfWrite};
+pub use labels::{CallResult, HostFunction, Limit, ReconcileResult, WriteFate};
+use labels::{OfController, OfDepth, OfHostCall, OfLimit, OfLock, OfPlugin, OfQueue, OfResult, OfState, OfWrite};
 
 /// All metrics of one replica. Handles for a lock or a plugin are made once and kept: using one takes no lock on the
 /// whole.
@@ -85,6 +85,8 @@ impl Metrics {
             states: PluginState::ALL
                 .map(|state| families.plugin_state.get_or_create_owned(&OfState { plugin: key.to_owned(), state })),
             memory: families.plugin_memory.get_or_create_owned(&plugin),
+            refused: Limit::ALL
+                .map(|limit| families.plugin_refused.get_or_create_owned(&OfLimit { plugin: key.to_owned(), limit })),
             host_calls: HostFunction::ALL.map(|function| {
                 CallResult::ALL.map(|result| {
                     families.host_calls.get_or_create_owned(&OfHostCall { plugin: key.to_owned(), function, result })
@@ -118,6 +120,9 @@ impl Metrics {
             families.plugin_state.remove(&OfState { plugin: key.to_owned(), state });
         }
         families.plugin_memory.remove(&OfPlugin { plugin: key.to_owned() });
+        for limit in Limit::ALL {
+            families.plugin_refused.remove(&OfLimit { plugin: key.to_owned(), limit });
+        }
         for function in HostFunction::ALL {
             for result in CallResult::ALL {
                 families.host_calls.remove(&OfHostCall { plugin: key.to_owned(), function, result });
@@ -197,6 +202,7 @@ pub struct PluginMetrics {
     queue_retries: Counter,
     states: [Gauge; PluginState::ALL.len()],
     memory: Gauge,
+    refused: [Counter; Limit::ALL.len()],
     host_calls: [[Counter; CallResult::ALL.len()]; HostFunction::ALL.len()],
 }
 
@@ -268,6 +274,11 @@ impl PluginMetrics {
         self.memory.set(whole(bytes));
     }
 
+    /// `tenure_plugin_limit_refused_total{limit}`: `count` more refusals.
+    pub fn count_refused(&self, limit: Limit, count: u64) {
+        self.refused[limit as usize].inc_by(count);
+    }
+
     /// `tenure_host_calls_total{function,result}`.
     pub fn count_host_call(&self, function: HostFunction, result: CallResult) {
         self.host_calls[function as usize][result as usize].inc();
@@ -326,6 +337,7 @@ mod tests {
             workqueue_retries counter
             tenure_plugin_state gauge
             tenure_plugin_memory_bytes gauge
+            tenure_plugin_limit_refused counter
             tenure_host_calls counter
         "#]]
         .assert_eq(&descriptions(&metrics.encode()));
@@ -385,6 +397,31 @@ mod tests {
     }
 
     #[test]
+    fn each_limit_is_a_series_under_its_key_in_the_settings() {
+        let metrics = Metrics::new("0.1.0");
+        let plugin = metrics.plugin("p-0");
+        for (count, limit) in (0..).zip(Limit::ALL) {
+            plugin.count_refused(limit, count);
+        }
+        expect![[r#"
+            tenure_plugin_limit_refused_total{plugin="p-0",limit="log-lines-per-second"} 5
+            tenure_plugin_limit_refused_total{plugin="p-0",limit="memory"} 0
+            tenure_plugin_limit_refused_total{plugin="p-0",limit="request-bytes"} 3
+            tenure_plugin_limit_refused_total{plugin="p-0",limit="requests-per-second"} 2
+            tenure_plugin_limit_refused_total{plugin="p-0",limit="response-bytes"} 4
+            tenure_plugin_limit_refused_total{plugin="p-0",limit="table-elements"} 1
+        "#]]
+        .assert_eq(&sorted(&lines_with(&metrics.encode(), "tenure_plugin_limit_refused_total")));
+    }
+
+    /// The order of series is that of a hash.
+    fn sorted(text: &str) -> String {
+        let mut lines: Vec<_> = text.lines().collect();
+        lines.sort_unstable();
+        lines.into_iter().fold(String::new(), |all, line| all + line + "\n")
+    }
+
+    #[test]
     fn exactly_one_state_of_a_plugin_is_set() {
         let metrics = Metrics::new("0.1.0");
         let plugin = metrics.plugin("p-0");
@@ -405,6 +442,7 @@ mod tests {
         gone.observe_reconcile(ReconcileResult::Error, Duration::ZERO);
         gone.count_host_call(HostFunction::Apply, CallResult::Denied);
         gone.set_state(PluginState::Running);
+        gone.count_refused(Limit::Memory, 1);
         kept.count_host_call(HostFunction::RecordEvent, CallResult::Ok);
         let text = metrics.encode();
         assert_eq!(lines_with(&text, "gone"), "");

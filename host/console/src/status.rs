@@ -4,6 +4,8 @@
 //! Grows by new fields only; a reader of an older or newer version must cope. Hence every field that is not in version 1
 //! will carry a default, unknown fields are let through, and an unknown word in an enumeration reads as `Unknown`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// The version of the shape below. Rises only when a field changes its meaning or goes.
@@ -109,6 +111,10 @@ pub struct PluginStatus {
     /// Linear memory of all its instances, in bytes.
     #[serde(default)]
     pub memory_bytes: u64,
+    /// How often each limit refused it something since the process started, by the limit's key in the settings. Limits that
+    /// never did are left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused: BTreeMap<String, u64>,
 }
 
 /// Where a plugin stands.
@@ -201,6 +207,7 @@ mod tests {
                 retries: 5,
                 message: Some("5 traps in a row".into()),
                 memory_bytes: 1 << 20,
+                refused: BTreeMap::from([("memory".into(), 3)]),
             }],
         }
     }
@@ -218,12 +225,14 @@ mod tests {
         value["weather"] = "fair".into();
         value["replica"]["role"] = "observer".into();
         value["plugins"][0]["state"] = "hibernating".into();
-        value["plugins"][0].as_object_mut().unwrap().remove("memory_bytes");
+        for field in ["memory_bytes", "refused"] {
+            value["plugins"][0].as_object_mut().unwrap().remove(field);
+        }
         let status: Status = serde_json::from_value(value).unwrap();
         assert_eq!(status.version, 9);
         assert_eq!(status.replica.role, Role::Unknown);
         assert_eq!(status.plugins[0].state, PluginState::Unknown);
-        assert_eq!(status.plugins[0].memory_bytes, 0);
+        assert_eq!((status.plugins[0].memory_bytes, status.plugins[0].refused.len()), (0, 0));
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! Memory and table budgets of one instance: wasmtime asks, this answers. Never traps by itself: a refused `memory.grow`
 //! answers -1, as the specification has it, and what the guest makes of that decides how its call ends.
 
+use std::sync::Arc;
+
 use wasmtime::ResourceLimiter;
 
+use crate::common::{Common, Limit};
 use crate::limits::InstanceLimits;
 
 /// What an instance holds, what it may hold, and the last thing it was refused.
 #[derive(Debug)]
 pub(crate) struct ResourceBudget {
+    common: Arc<Common>,
     memory_bytes: u64,
     memory_bytes_max: u64,
     table_elements: u64,
@@ -20,8 +24,9 @@ pub(crate) struct ResourceBudget {
 }
 
 impl ResourceBudget {
-    pub(crate) fn new(limits: &InstanceLimits) -> Self {
+    pub(crate) fn new(common: Arc<Common>, limits: &InstanceLimits) -> Self {
         Self {
+            common,
             memory_bytes: 0,
             memory_bytes_max: limits.memory_bytes_max,
             table_elements: 0,
@@ -60,6 +65,7 @@ impl ResourceLimiter for ResourceBudget {
         let total = self.memory_bytes.saturating_add(added);
         if total > self.memory_bytes_max {
             self.memory_bytes_refused = Some(total);
+            self.common.count_refused(Limit::Memory);
             return Ok(false);
         }
         self.memory_bytes = total;
@@ -76,7 +82,11 @@ impl ResourceLimiter for ResourceBudget {
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         let added = desired.saturating_sub(current) as u64;
         let total = self.table_elements.saturating_add(added);
-        if maximum.is_some_and(|maximum| desired > maximum) || total > self.table_elements_max {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        if total > self.table_elements_max {
+            self.common.count_refused(Limit::TableElements);
             return Ok(false);
         }
         self.table_elements = total;
@@ -110,11 +120,12 @@ mod tests {
     const PAGE: usize = 64 << 10;
 
     fn budget(pages: u64) -> ResourceBudget {
-        ResourceBudget::new(&InstanceLimits {
+        let limits = InstanceLimits {
             memory_bytes_max: pages * PAGE as u64,
             table_elements_max: 10,
             ..InstanceLimits::default()
-        })
+        };
+        ResourceBudget::new(Arc::default(), &limits)
     }
 
     #[test]

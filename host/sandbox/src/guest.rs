@@ -11,6 +11,7 @@ use crate::bindings::tenure::plugin::{
     kubernetes_read, kubernetes_write, leadership, log, reconcile_types, settings, types,
 };
 use crate::budget::ResourceBudget;
+use crate::common::{Common, Limit};
 use crate::contract::{Error, GetOptions, Kind, ListOptions, ObjectRef, WriteOptions};
 use crate::kill::KillSwitch;
 use crate::limits::InstanceLimits;
@@ -29,17 +30,18 @@ pub(crate) struct GuestState {
 }
 
 impl GuestState {
-    pub(crate) fn new(host: Arc<dyn Host>, kill: KillSwitch, limits: &InstanceLimits) -> Self {
+    pub(crate) fn new(host: Arc<dyn Host>, common: &Arc<Common>, kill: KillSwitch, limits: &InstanceLimits) -> Self {
         Self {
-            log: Arc::new(LogBudget::new(Arc::clone(&host), limits)),
+            log: Arc::new(LogBudget::new(Arc::clone(&host), Arc::clone(common), limits)),
             border: Border {
                 host,
+                common: Arc::clone(common),
                 kill,
                 request_bytes_max: limits.request_bytes_max,
                 response_bytes_max: limits.response_bytes_max,
             },
             wasi: None,
-            budget: ResourceBudget::new(limits),
+            budget: ResourceBudget::new(Arc::clone(common), limits),
         }
     }
 
@@ -58,8 +60,11 @@ impl GuestState {
         &self.log
     }
 
-    pub(crate) fn response_bytes_max(&self) -> u64 {
-        self.border.response_bytes_max
+    /// What a call came to, if it is small enough.
+    pub(crate) fn bounded<T: Weigh>(&self, result: T) -> Result<T, Error> {
+        self.border.within(result, |bytes, bytes_max| {
+            format!("its result has {bytes} bytes, at most {bytes_max} are taken (response-bytes-max)")
+        })
     }
 }
 
@@ -72,6 +77,7 @@ impl WasiView for GuestState {
 /// The port behind its checks.
 struct Border {
     host: Arc<dyn Host>,
+    common: Arc<Common>,
     kill: KillSwitch,
     request_bytes_max: u64,
     response_bytes_max: u64,
@@ -93,6 +99,7 @@ impl Border {
             return Err(Error::cancelled().into());
         }
         if request_bytes > self.request_bytes_max {
+            self.common.count_refused(Limit::RequestBytes);
             let message = format!(
                 "{what}: the call carries {request_bytes} bytes, at most {} are taken (request-bytes-max)",
                 self.request_bytes_max
@@ -114,15 +121,20 @@ impl Border {
     }
 
     fn bounded<T: Weigh>(&self, what: &str, answer: T) -> Result<T, Error> {
-        let bytes = answer.bytes();
-        if bytes > self.response_bytes_max { Err(self.too_large(what, bytes)) } else { Ok(answer) }
+        self.within(answer, |bytes, bytes_max| {
+            format!(
+                "{what}: the answer has {bytes} bytes, at most {bytes_max} are passed on (response-bytes-max): ask for less"
+            )
+        })
     }
 
-    fn too_large(&self, what: &str, bytes: u64) -> Error {
-        Error::limited(format!(
-            "{what}: the answer has {bytes} bytes, at most {} are passed on (response-bytes-max): ask for less",
-            self.response_bytes_max
-        ))
+    fn within<T: Weigh>(&self, value: T, too_large: impl FnOnce(u64, u64) -> String) -> Result<T, Error> {
+        let (bytes, bytes_max) = (value.bytes(), self.response_bytes_max);
+        if bytes <= bytes_max {
+            return Ok(value);
+        }
+        self.common.count_refused(Limit::ResponseBytes);
+        Err(Error::limited(too_large(bytes, bytes_max)))
     }
 
     /// One synchronous host call; `otherwise` is what a guest gets to see when the host panics.
@@ -336,7 +348,12 @@ mod tests {
     async fn after_the_kill_every_host_call_answers_cancelled_and_none_arrives() {
         let host = Arc::new(CannedHost::new("{}"));
         let kill = KillSwitch::new();
-        let mut state = GuestState::new(Arc::clone(&host) as Arc<dyn Host>, kill.clone(), &InstanceLimits::default());
+        let mut state = GuestState::new(
+            Arc::clone(&host) as Arc<dyn Host>,
+            &Arc::default(),
+            kill.clone(),
+            &InstanceLimits::default(),
+        );
         assert_eq!(reasons(&mut state).await, vec![None; 8]);
         assert_eq!(host.calls(), 8);
         kill.kill();
@@ -351,6 +368,7 @@ mod tests {
         let kill = KillSwitch::new();
         let border = Border {
             host: Arc::new(CannedHost::new("{}")),
+            common: Arc::default(),
             kill: kill.clone(),
             request_bytes_max: 1024,
             response_bytes_max: 1024,

@@ -2,6 +2,7 @@
 //! that a refusal can say what there is instead.
 
 use crate::errors::LoadError;
+use crate::words::{NAME_CHARS_MAX, readable};
 
 /// The version of the contract this host serves.
 pub(crate) const CONTRACT_VERSION: &str = "0.1.0";
@@ -101,7 +102,7 @@ fn unknown(name: &str) -> LoadError {
             CONTRACT_INTERFACES.join(", ")
         )
     };
-    LoadError::UnknownImport { import: name.to_owned(), available }
+    LoadError::UnknownImport { import: readable(name, NAME_CHARS_MAX), available }
 }
 
 #[cfg(test)]

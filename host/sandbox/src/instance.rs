@@ -16,7 +16,7 @@ use crate::kill::KillSwitch;
 use crate::limits::InstanceLimits;
 use crate::loaded::Loaded;
 use crate::port::Host;
-use crate::weigh::Weigh;
+use crate::words::{NAME_CHARS_MAX, SENTENCE_CHARS_MAX, readable};
 
 /// What a host call may bring beside what fits into the guest's memory once.
 const TRANSFER_BYTES_SLACK: u64 = 1 << 20;
@@ -64,7 +64,7 @@ impl Instance {
             .map_err(|_| InstantiateError::TooMany { instances_max })?;
         limits.memory_bytes_max = limits.memory_bytes_max.min(settings.memory_bytes_max);
         let after = limits.instantiate_timeout;
-        let mut store = store(&plugin, GuestState::new(host, kill.clone(), &limits), kill.clone());
+        let mut store = store(&plugin, GuestState::new(host, &plugin.common, kill.clone(), &limits), kill.clone());
         let running = plugin.shared.ticker.running();
         let started = tokio::select! {
             biased;
@@ -126,8 +126,11 @@ impl Instance {
         self.store.data_mut().end_call();
         match answered {
             _ if self.kill.killed() => Err(CallError::Killed),
-            Ok(Ok(outcome)) => self.bounded(outcome.into()).map_err(CallError::Guest),
-            Ok(Err(error)) => Err(CallError::Guest(self.bounded(error.into()).unwrap_or_else(|too_large| too_large))),
+            Ok(Ok(outcome)) => self.store.data().bounded(outcome.into()).map_err(CallError::Guest),
+            Ok(Err(error)) => {
+                let error = self.store.data().bounded(error.into()).unwrap_or_else(|too_large| too_large);
+                Err(CallError::Guest(shown(error)))
+            }
             Err(Ended::Killed) => Err(CallError::Killed),
             Err(Ended::Late) => Err(CallError::Timeout { after: timeout }),
             Err(Ended::Trapped(error)) => Err(match diagnose(&error, &self.store.data().budget) {
@@ -138,24 +141,10 @@ impl Instance {
         }
     }
 
-    fn bounded<T: Weigh>(&self, result: T) -> Result<T, Error> {
-        let (bytes, bytes_max) = (result.bytes(), self.store.data().response_bytes_max());
-        if bytes <= bytes_max {
-            return Ok(result);
-        }
-        Err(Error::limited(format!("its result has {bytes} bytes, at most {bytes_max} are taken (response-bytes-max)")))
-    }
-
     /// Linear memory it holds, in bytes.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
         self.store.data().budget.memory_bytes()
-    }
-
-    /// Log lines of it that were dropped so far, being more than its budget.
-    #[must_use]
-    pub fn log_lines_dropped_total(&self) -> u64 {
-        self.store.data().log().lines_dropped_total()
     }
 
     /// The plugin it is an instance of.
@@ -168,6 +157,15 @@ impl Instance {
 impl Drop for Instance {
     fn drop(&mut self) {
         self.store.data().log().report_dropped();
+    }
+}
+
+/// A plugin's own error as it is logged and shown, at each of its calls.
+fn shown(error: Error) -> Error {
+    Error {
+        reason: readable(&error.reason, NAME_CHARS_MAX),
+        message: readable(&error.message, SENTENCE_CHARS_MAX),
+        ..error
     }
 }
 

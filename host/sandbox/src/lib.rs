@@ -14,6 +14,7 @@
 mod bindings;
 mod budget;
 mod code_cache;
+mod common;
 pub mod contract;
 mod diagnosis;
 mod errors;
@@ -31,8 +32,10 @@ mod sandbox;
 mod ticker;
 mod wasi;
 mod weigh;
+mod words;
 mod wrap;
 
+pub use common::Limit;
 pub use contract::{
     Cause, DeleteOptions, Error, EventType, GetOptions, Kind, Level, ListOptions, ObjectRef, Outcome, Page, PatchType,
     Propagation, Request, WriteOptions,

@@ -43,7 +43,8 @@ pub struct InstanceLimits {
     pub request_bytes_max: u64,
     /// Bytes one host call may answer, and a call's own result may have; more is answered `Limited`.
     pub response_bytes_max: u64,
-    /// Log lines a second, standard output and standard error included. The rest is dropped and counted.
+    /// Log lines a second, standard output and standard error included, all instances of the plugin together. The rest is
+    /// dropped and counted.
     pub log_lines_per_second: u32,
     /// Bytes of one log line with its fields. The rest is cut, and the line says so.
     pub log_line_bytes_max: usize,

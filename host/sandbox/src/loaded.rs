@@ -7,6 +7,7 @@ use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 
 use crate::bindings::ReconcilerPre;
+use crate::common::{Common, Limit};
 use crate::errors::{InstantiateError, LoadError};
 use crate::guest::GuestState;
 use crate::imports::{CONTRACT_VERSION, Imports};
@@ -15,11 +16,16 @@ use crate::kill::KillSwitch;
 use crate::limits::InstanceLimits;
 use crate::port::Host;
 use crate::sandbox::Shared;
+use crate::words::{NAME_CHARS_MAX, SENTENCE_CHARS_MAX, readable};
+
+/// Exports that are named where a plugin has the wrong ones; whoever built it recognises it by the first few.
+const EXPORTS_NAMED_MAX: usize = 8;
 
 /// A loaded plugin. Keeps the engine alive.
 pub struct Loaded {
     pub(crate) shared: Arc<Shared>,
     pub(crate) ready: ReconcilerPre<GuestState>,
+    pub(crate) common: Arc<Common>,
     digest: String,
     imports: Imports,
     wrapped: bool,
@@ -50,23 +56,27 @@ impl Loaded {
         let instantiable = shared
             .linker
             .instantiate_pre(component)
-            .map_err(|error| LoadError::WrongImport { contract: CONTRACT_VERSION, message: format!("{error:#}") })?;
+            .map_err(|error| LoadError::WrongImport { contract: CONTRACT_VERSION, message: readable(&format!("{error:#}"), SENTENCE_CHARS_MAX) })?;
         let ready = ReconcilerPre::new(instantiable).map_err(|error| {
             let exports: Vec<_> = component_type.exports(&shared.engine).collect();
             let found = if exports
                 .iter()
                 .any(|(name, item)| *name == "reconcile" && matches!(item.ty, ComponentItem::ComponentFunc(_)))
             {
-                format!("exports it with other types: {error:#}")
+                format!("exports it with other types: {}", readable(&format!("{error:#}"), SENTENCE_CHARS_MAX))
             } else if exports.is_empty() {
                 "exports nothing".to_owned()
             } else {
-                let names: Vec<_> = exports.iter().map(|(name, _)| *name).collect();
-                format!("exports {}", names.join(", "))
+                let named = exports.iter().take(EXPORTS_NAMED_MAX).map(|(name, _)| readable(name, NAME_CHARS_MAX));
+                let named = named.collect::<Vec<_>>().join(", ");
+                match exports.len().saturating_sub(EXPORTS_NAMED_MAX) {
+                    0 => format!("exports {named}"),
+                    more => format!("exports {named} and {more} more"),
+                }
             };
             LoadError::WrongWorld { contract: CONTRACT_VERSION, found }
         })?;
-        Ok(Self { shared, ready, digest, imports, wrapped, from_cache })
+        Ok(Self { shared, ready, common: Arc::default(), digest, imports, wrapped, from_cache })
     }
 
     /// SHA-256 of the bytes it was loaded from, 64 hex digits.
@@ -91,6 +101,12 @@ impl Loaded {
     #[must_use]
     pub fn from_cache(&self) -> bool {
         self.from_cache
+    }
+
+    /// How often a limit has refused something of this plugin's instances, all together, since it was loaded.
+    #[must_use]
+    pub fn refused_total(&self, limit: Limit) -> u64 {
+        self.common.refused_total(limit)
     }
 
     /// Starts an instance with a host port of its own. `kill` ends it, this moment or any later one.

@@ -1,5 +1,5 @@
-//! A plugin's log within its budget: lines a second, bytes a line. What is over is dropped or cut, counted, and said.
-//! Standard output and standard error come here line by line.
+//! A plugin's log within its budget: lines a second, all its instances together, and bytes a line. What is over is dropped
+//! or cut, counted, and said. Standard output and standard error come here line by line.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,24 +7,23 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::common::{Common, Limit};
 use crate::contract::{Level, Pair};
 use crate::limits::InstanceLimits;
 use crate::port::Host;
+use crate::words::on_one_line;
 
 /// The log of one instance.
 pub(crate) struct LogBudget {
     host: Arc<dyn Host>,
+    common: Arc<Common>,
     line_bytes_max: usize,
-    window: Mutex<Window>,
+    lines_max: u32,
 }
 
 impl LogBudget {
-    pub(crate) fn new(host: Arc<dyn Host>, limits: &InstanceLimits) -> Self {
-        Self {
-            host,
-            line_bytes_max: limits.log_line_bytes_max,
-            window: Mutex::new(Window::new(limits.log_lines_per_second)),
-        }
+    pub(crate) fn new(host: Arc<dyn Host>, common: Arc<Common>, limits: &InstanceLimits) -> Self {
+        Self { host, common, line_bytes_max: limits.log_line_bytes_max, lines_max: limits.log_lines_per_second }
     }
 
     /// Passes one line on, cut to size, unless this second's lines are used up.
@@ -37,50 +36,43 @@ impl LogBudget {
 
     /// Whether this second has room for a line; reports the ones that had none before.
     fn admit(&self) -> bool {
-        let Admission { admitted, dropped_before } = self.window().admit(Instant::now());
+        let Admission { admitted, dropped_before } = self.common.log().admit(Instant::now(), self.lines_max);
+        if !admitted {
+            self.common.count_refused(Limit::LogLinesPerSecond);
+        }
         self.report(dropped_before);
         admitted
     }
 
     /// Says how many lines were dropped and not yet spoken of.
     pub(crate) fn report_dropped(&self) {
-        let dropped = std::mem::take(&mut self.window().dropped);
+        let dropped = std::mem::take(&mut self.common.log().dropped);
         self.report(dropped);
-    }
-
-    /// Lines dropped since the instance was made.
-    pub(crate) fn lines_dropped_total(&self) -> u64 {
-        self.window().dropped_total
     }
 
     fn report(&self, dropped: u64) {
         if dropped > 0 {
-            let lines_max = self.window().lines_max;
-            let message = format!("{dropped} log lines were dropped: more than {lines_max} in a second");
+            let message = format!("{dropped} log lines were dropped: more than {} in a second", self.lines_max);
             self.pass(Level::Warn, message, vec![("dropped".into(), dropped.to_string())]);
         }
     }
 
     fn pass(&self, level: Level, message: String, fields: Vec<Pair>) {
+        let message = on_one_line(message);
+        let fields = fields.into_iter().map(|(key, value)| (on_one_line(key), on_one_line(value))).collect();
         if catch_unwind(AssertUnwindSafe(|| self.host.log(level, message, fields))).is_err() {
             tracing::error!("a plugin's log line was lost: the host panicked on it");
         }
     }
-
-    /// Plain numbers: a poisoned lock is still good.
-    fn window(&self) -> MutexGuard<'_, Window> {
-        self.window.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// One second of lines.
-#[derive(Debug)]
-struct Window {
-    lines_max: u32,
+#[derive(Debug, Default)]
+pub(crate) struct Window {
     began: Option<Instant>,
     lines: u32,
+    /// Not spoken of yet.
     dropped: u64,
-    dropped_total: u64,
 }
 
 /// Whether a line goes out, and how many before it did not and have to be spoken of.
@@ -92,23 +84,18 @@ struct Admission {
 }
 
 impl Window {
-    fn new(lines_max: u32) -> Self {
-        Self { lines_max, began: None, lines: 0, dropped: 0, dropped_total: 0 }
-    }
-
-    fn admit(&mut self, now: Instant) -> Admission {
+    fn admit(&mut self, now: Instant, lines_max: u32) -> Admission {
         let mut dropped_before = 0;
         if self.began.is_none_or(|began| now.duration_since(began) >= Duration::from_secs(1)) {
             self.began = Some(now);
             self.lines = 0;
             dropped_before = std::mem::take(&mut self.dropped);
         }
-        let admitted = self.lines < self.lines_max;
+        let admitted = self.lines < lines_max;
         if admitted {
             self.lines += 1;
         } else {
             self.dropped += 1;
-            self.dropped_total += 1;
         }
         Admission { admitted, dropped_before }
     }
@@ -206,15 +193,14 @@ mod tests {
     #[test]
     fn lines_over_the_budget_of_a_second_are_dropped_and_reported_in_the_next() {
         let start = Instant::now();
-        let mut window = Window::new(2);
-        assert_eq!(window.admit(start), Admission { admitted: true, dropped_before: 0 });
-        assert_eq!(window.admit(start), Admission { admitted: true, dropped_before: 0 });
+        let mut window = Window::default();
+        assert_eq!(window.admit(start, 2), Admission { admitted: true, dropped_before: 0 });
+        assert_eq!(window.admit(start, 2), Admission { admitted: true, dropped_before: 0 });
         for _ in 0..5 {
-            assert_eq!(window.admit(start), Admission { admitted: false, dropped_before: 0 });
+            assert_eq!(window.admit(start, 2), Admission { admitted: false, dropped_before: 0 });
         }
         let later = start + Duration::from_secs(1);
-        assert_eq!(window.admit(later), Admission { admitted: true, dropped_before: 5 });
-        assert_eq!(window.dropped_total, 5);
+        assert_eq!(window.admit(later, 2), Admission { admitted: true, dropped_before: 5 });
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::guest::GuestState;
 use crate::limits::SandboxSettings;
 use crate::loaded::Loaded;
 use crate::ticker::Ticker;
+use crate::words::{SENTENCE_CHARS_MAX, readable};
 use crate::wrap::{Format, wrap};
 
 /// What host calls may use of a fiber's stack beside the guest: clients, TLS and JSON run on it, unoptimised in tests.
@@ -162,7 +163,7 @@ impl Shared {
 }
 
 fn uncompilable(error: &wasmtime::Error) -> LoadError {
-    LoadError::Compile { message: format!("{error:#}") }
+    LoadError::Compile { message: readable(&format!("{error:#}"), SENTENCE_CHARS_MAX) }
 }
 
 fn config(settings: &SandboxSettings) -> Config {

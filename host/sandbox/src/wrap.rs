@@ -6,6 +6,7 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata, 
 use wit_parser::Resolve;
 
 use crate::errors::LoadError;
+use crate::words::{SENTENCE_CHARS_MAX, readable};
 
 /// The contract, as it is compiled into this host.
 pub(crate) const CONTRACT: &str = include_str!("../../../plugin-sdk/wit/tenure.wit");
@@ -80,7 +81,7 @@ fn describe(module: &[u8]) -> Result<Vec<u8>, LoadError> {
 
 /// wit-component's own words, and what to do about the two things that happen to people.
 fn refused(error: impl std::fmt::Display) -> LoadError {
-    let told = format!("{error:#}");
+    let told = readable(&format!("{error:#}"), SENTENCE_CHARS_MAX);
     let message = if told.contains(WASI_PREVIEW1) {
         format!(
             "it imports {WASI_PREVIEW1} (WASI 0.1): build it for wasm32-unknown-unknown or wasm32-wasip2, or adapt it with \

@@ -1,6 +1,7 @@
 //! How many requests a plugin may make per second: one bucket a plugin, shared by its instances.
 
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use governor::clock::Clock as _;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -10,16 +11,19 @@ use tenure_sandbox::Error;
 pub(crate) struct Budget {
     requests_per_second: NonZeroU32,
     limiter: DefaultDirectRateLimiter,
+    refused: AtomicU64,
 }
 
 impl Budget {
     pub(crate) fn new(requests_per_second: NonZeroU32) -> Self {
-        Self { requests_per_second, limiter: RateLimiter::direct(Quota::per_second(requests_per_second)) }
+        let limiter = RateLimiter::direct(Quota::per_second(requests_per_second));
+        Self { requests_per_second, limiter, refused: AtomicU64::new(0) }
     }
 
     /// Takes one request out of the budget.
     pub(crate) fn take(&self) -> Result<(), Error> {
         self.limiter.check().map_err(|until| {
+            self.refused.fetch_add(1, Ordering::Relaxed);
             let wait = until.wait_time_from(governor::clock::DefaultClock::default().now());
             Error {
                 retry_after_ms: Some(u32::try_from(wait.as_millis()).unwrap_or(u32::MAX).max(1)),
@@ -29,6 +33,11 @@ impl Budget {
                 ))
             }
         })
+    }
+
+    /// How many requests there was no room for.
+    pub(crate) fn refused_total(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 }
 
@@ -45,5 +54,6 @@ mod tests {
         let error = budget.take().unwrap_err();
         assert_eq!(error.reason, "Limited");
         assert!(error.retry_after_ms.is_some_and(|wait| (1..=1000).contains(&wait)), "{error:?}");
+        assert_eq!(budget.refused_total(), 1);
     }
 }

@@ -13,6 +13,7 @@ mod own_writes;
 mod page;
 mod plan;
 mod prepared;
+mod refused;
 mod runner;
 mod schedules;
 mod term;

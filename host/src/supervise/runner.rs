@@ -22,6 +22,7 @@ use super::describe;
 use super::key::Key;
 use super::own_writes::OwnWrites;
 use super::prepared::Prepared;
+use super::refused::Refused;
 use super::schedules::Schedules;
 use super::term::TermContext;
 use super::watched::Watched;
@@ -57,6 +58,7 @@ pub(crate) struct Runner {
     metrics: PluginMetrics,
     adds_counted: u64,
     retries_counted: u64,
+    refused: Refused,
 }
 
 /// The end of a watch's task comes as `None`: a fault of this program.
@@ -70,8 +72,10 @@ impl Runner {
         metrics: PluginMetrics,
     ) -> Self {
         let settings = QueueSettings { concurrency: ready.budgets.concurrency_max, ..QueueSettings::default() };
+        let budget = Arc::new(Budget::new(ready.budgets.requests_per_second));
         Self {
-            budget: Arc::new(Budget::new(ready.budgets.requests_per_second)),
+            refused: Refused::since_now(&ready.loaded, &budget),
+            budget,
             queue: Queue::new(&settings, term.live.term().get()),
             schedules: Schedules::new(&ready.schedules),
             circuit: Circuit::default(),
@@ -338,5 +342,7 @@ impl Runner {
             status.retries += retries;
             status.memory_bytes = memory_bytes;
         });
+        let refused = self.refused.take(&self.ready.loaded, &self.budget);
+        self.term.house.board.count_refused(&self.ready.identity, &refused);
     }
 }

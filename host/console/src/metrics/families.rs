@@ -10,7 +10,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
-use super::labels::{OfController, OfDepth, OfHostCall, OfLock, OfPlugin, OfQueue, OfResult, OfState, OfWrite};
+use super::labels::{OfController, OfDepth, OfHostCall, OfLimit, OfLock, OfPlugin, OfQueue, OfResult, OfState, OfWrite};
 
 pub(crate) type GaugeSeconds = Gauge<f64, AtomicU64>;
 pub(crate) type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
@@ -61,6 +61,7 @@ pub(crate) struct Families {
     pub(crate) queue_retries: Family<OfQueue, Counter>,
     pub(crate) plugin_state: Family<OfState, Gauge>,
     pub(crate) plugin_memory: Family<OfPlugin, Gauge>,
+    pub(crate) plugin_refused: Family<OfLimit, Counter>,
     pub(crate) host_calls: Family<OfHostCall, Counter>,
 }
 
@@ -131,6 +132,11 @@ impl Families {
             queue_retries: add(on, "workqueue_retries", "Keys added again after a delay"),
             plugin_state: add(on, "tenure_plugin_state", "1 for the state a plugin is in, 0 for the others"),
             plugin_memory: add(on, "tenure_plugin_memory_bytes", "Linear memory of all instances of a plugin"),
+            plugin_refused: add(
+                on,
+                "tenure_plugin_limit_refused",
+                "How often a limit refused a plugin something: memory, a request, a log line",
+            ),
             host_calls: add(on, "tenure_host_calls", "Calls of plugins for the Kubernetes API, by how they ended"),
         }
     }

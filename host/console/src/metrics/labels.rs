@@ -68,6 +68,48 @@ impl CallResult {
     pub(crate) const ALL: [Self; 5] = [Self::Ok, Self::Denied, Self::Limited, Self::Cancelled, Self::Error];
 }
 
+/// A limit of plugins that refuses and lets the plugin go on, under its key in the settings' `[limits]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Limit {
+    /// `memory`: linear memory did not grow.
+    Memory,
+    /// `table-elements`: a table did not grow.
+    TableElements,
+    /// `requests-per-second`: a request was not made.
+    RequestsPerSecond,
+    /// `request-bytes`: a host call was not taken.
+    RequestBytes,
+    /// `response-bytes`: an answer or a result was not passed on.
+    ResponseBytes,
+    /// `log-lines-per-second`: a line was dropped.
+    LogLinesPerSecond,
+}
+
+impl Limit {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 6] = [
+        Self::Memory,
+        Self::TableElements,
+        Self::RequestsPerSecond,
+        Self::RequestBytes,
+        Self::ResponseBytes,
+        Self::LogLinesPerSecond,
+    ];
+
+    /// Its key in the settings, which is the word in labels and in status.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::TableElements => "table-elements",
+            Self::RequestsPerSecond => "requests-per-second",
+            Self::RequestBytes => "request-bytes",
+            Self::ResponseBytes => "response-bytes",
+            Self::LogLinesPerSecond => "log-lines-per-second",
+        }
+    }
+}
+
 /// What became of a plugin's write at the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WriteFate {
@@ -104,6 +146,12 @@ label_words! {
     CallResult { Ok => "ok", Denied => "denied", Limited => "limited", Cancelled => "cancelled", Error => "error" }
     WriteFate {
         Admitted => "admitted", Answered => "answered", RefusedLate => "refused_late", Unanswered => "unanswered",
+    }
+}
+
+impl EncodeLabelValue for Limit {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        self.as_str().encode(encoder)
     }
 }
 
@@ -152,6 +200,12 @@ pub(crate) struct OfPlugin {
 pub(crate) struct OfState {
     pub(crate) plugin: String,
     pub(crate) state: PluginState,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct OfLimit {
+    pub(crate) plugin: String,
+    pub(crate) limit: Limit,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

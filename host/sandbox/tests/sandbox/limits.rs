@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenure_sandbox::{
-    CallError, Error, Host, InstanceLimits, InstantiateError, KillSwitch, Level, Sandbox, SandboxSettings, fixtures,
+    CallError, Error, Host, InstanceLimits, InstantiateError, KillSwitch, Level, Limit, Sandbox, SandboxSettings,
+    fixtures,
 };
 
 use crate::host::{LONG, TestHost, instance, instance_within, load, request};
@@ -164,11 +165,53 @@ async fn a_flood_of_log_lines_is_cut_counted_and_reported() {
     let mut instance = instance_within(&fixtures::log_flood(), &host, limits).await;
     instance.reconcile(request(), LONG).await.expect("an outcome");
     assert_eq!(host.lines().len(), 50);
-    assert_eq!(instance.log_lines_dropped_total(), 9950);
+    assert_eq!(instance.plugin().refused_total(Limit::LogLinesPerSecond), 9950);
     drop(instance);
     let (level, message, _) = host.lines().pop().expect("lines");
     assert_eq!((level, message.as_str()), (Level::Warn, "9950 log lines were dropped: more than 50 in a second"));
     assert_eq!(host.lines().len(), 51);
+}
+
+/// A plugin that breaks off, or works on several keys, has many instances; it has one budget.
+#[tokio::test(start_paused = true)]
+async fn all_instances_of_a_plugin_share_the_log_lines_of_a_second() {
+    let host = TestHost::answering("");
+    let plugin = load(&fixtures::log_flood());
+    let limits = InstanceLimits { log_lines_per_second: 50, ..InstanceLimits::default() };
+    for _ in 0..3 {
+        let started = plugin.instantiate(Arc::clone(&host) as Arc<dyn Host>, limits.clone(), KillSwitch::new()).await;
+        started.expect("an instance").reconcile(request(), LONG).await.expect("an outcome");
+    }
+    let (said, told): (Vec<_>, Vec<_>) =
+        host.messages().into_iter().partition(|line| Some(line.as_str()) == request().body.as_deref());
+    assert_eq!((said.len(), told.len()), (50, 3), "each instance that ends tells what was dropped");
+    assert_eq!(plugin.refused_total(Limit::LogLinesPerSecond), 29_950);
+}
+
+#[tokio::test]
+async fn what_each_limit_refused_is_counted_for_the_plugin() {
+    let tables = fixtures::module(
+        "(table $table 1 funcref)",
+        "(drop (table.grow $table (ref.null func) (i32.const 100))) (i32.const 1024)",
+    );
+    let tight = InstanceLimits { memory_bytes_max: 20 * PAGE_BYTES, table_elements_max: 10, ..InstanceLimits::default() };
+    let little = InstanceLimits { request_bytes_max: 30, ..InstanceLimits::default() };
+    let short = InstanceLimits { response_bytes_max: 30, ..InstanceLimits::default() };
+    for (limit, wasm, limits) in [
+        (Limit::Memory, fixtures::memory_bomb(), tight.clone()),
+        (Limit::TableElements, tables, tight),
+        (Limit::RequestBytes, fixtures::apply(), little),
+        (Limit::ResponseBytes, fixtures::apply(), short),
+    ] {
+        let host = TestHost::answering(&"x".repeat(31));
+        let mut instance = instance_within(&wasm, &host, limits).await;
+        // How each of them ends is told by other tests.
+        drop(instance.reconcile(request(), LONG).await);
+        let plugin = instance.plugin();
+        let refused = Limit::ALL.into_iter().filter(|one| plugin.refused_total(*one) > 0).collect::<Vec<_>>();
+        // The error that answers for a long one is short: it is not refused as well.
+        assert_eq!((refused, plugin.refused_total(limit)), (vec![limit], 1));
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod call;
 mod host;
+mod hostile;
 mod limits;
 mod load;
 mod wasi;

@@ -1,6 +1,6 @@
 //! WASI: output becomes log lines, the rest is inert and said to be.
 
-use tenure_sandbox::{CallError, InstanceLimits, Level, fixtures};
+use tenure_sandbox::{CallError, InstanceLimits, KillSwitch, Level, fixtures};
 
 use crate::host::{LONG, TestHost, instance, instance_within, load, request};
 
@@ -8,6 +8,7 @@ const WIT: &str = "
     package test:guest;
     package wasi:io@0.2.0 {
         interface error { resource error; }
+        interface poll { resource pollable { block: func(); } }
         interface streams {
             use error.{error};
             variant stream-error { last-operation-failed(error), closed }
@@ -28,7 +29,11 @@ const WIT: &str = "
         }
     }
     package wasi:clocks@0.2.0 {
-        interface monotonic-clock { now: func() -> u64; }
+        interface monotonic-clock {
+            use wasi:io/poll@0.2.0.{pollable};
+            now: func() -> u64;
+            subscribe-duration: func(when: u64) -> pollable;
+        }
     }
     package wasi:random@0.2.0 {
         interface random { get-random-bytes: func(len: u64) -> list<u8>; }
@@ -113,6 +118,30 @@ async fn clocks_and_random_work() {
     );
     let host = TestHost::answering("");
     instance(&wasm, &host).await.reconcile(request(), LONG).await.expect("an outcome");
+}
+
+/// It never asks whether it is cancelled, and its sleep is none of the host port's.
+#[tokio::test]
+async fn a_guest_that_sleeps_through_its_cancellation_in_wasi_ends_at_the_kill() {
+    let wasm = guest(
+        &["wasi:io/poll@0.2.0", "wasi:clocks/monotonic-clock@0.2.0"],
+        r#"(import "wasi:clocks/monotonic-clock@0.2.0" "subscribe-duration" (func $after (param i64) (result i32)))
+        (import "wasi:io/poll@0.2.0" "[method]pollable.block" (func $block (param i32)))
+        (import "tenure:plugin/log@0.1.0" "emit" (func $emit (param i32 i32 i32 i32 i32)))"#,
+        "(call $emit (i32.const 2) (local.get $body) (local.get $body_bytes) (i32.const 0) (i32.const 0))
+        (call $block (call $after (i64.const 3600000000000)))
+        (i32.const 1024)",
+    );
+    let host = TestHost::answering("");
+    let kill = KillSwitch::new();
+    let mut instance =
+        load(&wasm).instantiate(host.clone(), InstanceLimits::default(), kill.clone()).await.expect("an instance");
+    let call = tokio::spawn(async move { instance.reconcile(request(), LONG).await });
+    while host.lines().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    kill.kill();
+    assert_eq!(call.await.expect("no panic"), Err(CallError::Killed));
 }
 
 #[tokio::test]

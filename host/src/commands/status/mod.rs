@@ -204,6 +204,11 @@ fn print_tables(shown: &Shown) -> anyhow::Result<()> {
         if let Some(message) = &plugin.message {
             say!("{}: {}", on_one_line(&plugin.identity), as_paragraph(message))?;
         }
+        if !plugin.refused.is_empty() {
+            let refused = plugin.refused.iter().map(|(limit, count)| format!("{} {count} times", on_one_line(limit)));
+            let refused = refused.collect::<Vec<_>>().join(", ");
+            say!("{}: refused by its limits: {refused}", on_one_line(&plugin.identity))?;
+        }
     }
     if let Some(note) = &shown.note {
         say!("{}", as_paragraph(note))?;
