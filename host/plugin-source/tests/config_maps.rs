@@ -286,6 +286,30 @@ async fn a_bomb_is_refused_and_the_next_good_version_is_taken() {
     assert!(source.told().await[0].starts_with("present"));
 }
 
+/// Neither a chunk too many nor the sum of them gets past the limit of one artifact.
+#[tokio::test]
+async fn a_bomb_in_chunks_is_refused() {
+    let mut source = Source::new();
+    let mut bomb = large(7);
+    bomb.resize(64 * 1024 * 1024, 0);
+    let objects = packed(MANIFEST, &bomb);
+    assert!(objects.len() > 1, "its beginning does not compress");
+    objects.iter().for_each(|object| source.apply(object));
+    let told = source.told().await;
+    assert!(told.last().is_some_and(|line| line.contains("larger than 4194304 bytes")), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_manifest_of_ten_megabytes_is_refused_and_the_next_good_one_is_taken() {
+    let mut source = Source::new();
+    let mut object = small("one");
+    object["data"]["plugin.toml"] = format!("{MANIFEST}# {}", "x".repeat(10 << 20)).into();
+    source.apply(&object);
+    assert!(source.told().await[0].contains("the manifest has 10485"));
+    source.apply(&small("one"));
+    assert!(source.told().await[0].starts_with("present"));
+}
+
 #[tokio::test]
 async fn an_artifact_that_was_refused_in_between_comes_again() {
     let mut source = Source::new();

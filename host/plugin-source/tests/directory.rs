@@ -123,6 +123,32 @@ async fn half_a_plugin_and_an_oversized_one_are_refused_with_what_to_do() {
 }
 
 #[tokio::test]
+async fn a_manifest_of_ten_megabytes_is_refused_as_one() {
+    let place = tempfile::tempdir().expect("a directory");
+    put(place.path(), "a.toml", format!("{MANIFEST}# {}", "x".repeat(10 << 20)));
+    put(place.path(), "a.wasm", b"\0asm");
+    let mut source = Source::open(place.path());
+    let told = source.told().await;
+    assert!(told.starts_with("refused directory/a: plugin.toml is refused: "), "{told}");
+    assert!(told.contains("the manifest has 10485"), "{told}");
+}
+
+/// None of these can be a plugin, and each would be somebody else's path, line or finalizer.
+#[tokio::test]
+async fn files_whose_names_could_be_paths_or_commands_are_passed_over() {
+    let place = tempfile::tempdir().expect("a directory");
+    for name in ["..a", "a\n", "\u{1b}[2J", "a%2fb", "A b"] {
+        put(place.path(), &format!("{name}.toml"), MANIFEST);
+        put(place.path(), &format!("{name}.wasm"), b"\0asm");
+    }
+    put(place.path(), "good.toml", MANIFEST);
+    put(place.path(), "good.wasm", b"\0asm");
+    let mut source = Source::open(place.path());
+    assert_eq!(source.told().await, r#"present directory/good "\0asm""#);
+    assert_eq!(source.told().await, "synced");
+}
+
+#[tokio::test]
 async fn touching_a_file_is_no_event() {
     let place = tempfile::tempdir().expect("a directory");
     put(place.path(), "a.toml", MANIFEST);

@@ -8,6 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::Place;
+use crate::nesting::{LEVELS_MAX, too_deep_at};
 use crate::place::Given;
 use crate::quantity::{Count, Size, Span};
 use crate::raw::Key;
@@ -126,6 +127,10 @@ impl Source<'_> {
 
     /// Reads the text. What it says twice, or says and nobody knows, is an error.
     pub(crate) fn read<T: DeserializeOwned>(&self, form: &Form) -> Result<T, DocumentError> {
+        if let Some(at) = too_deep_at(self.text) {
+            let message = format!("nests more than {LEVELS_MAX} levels deep; keep it flatter");
+            return Err(self.value_error(&(at..at), "", message));
+        }
         let table = DeTable::parse(self.text).map_err(|error| DocumentError::Syntax {
             place: self.place(&error.span().unwrap_or_default()),
             message: one_line(error.message()),
@@ -172,9 +177,13 @@ fn subject(key: &str) -> String {
     if key.is_empty() { String::new() } else { format!("`{key}` ") }
 }
 
-/// Messages of serde and the parser may span lines.
+/// Messages of serde and the parser may span lines, and quote what was written: that may have any character.
 fn one_line(message: &str) -> String {
-    message.lines().map(str::trim).collect::<Vec<_>>().join("; ")
+    without_control(&message.lines().map(str::trim).collect::<Vec<_>>().join("; "))
+}
+
+fn without_control(text: &str) -> String {
+    text.replace(char::is_control, " ")
 }
 
 fn steps(path: &serde_ignored::Path<'_>) -> Vec<Step> {
@@ -195,7 +204,7 @@ fn with(mut path: Vec<Step>, step: Step) -> Vec<Step> {
 
 fn dotted(path: &[Step]) -> String {
     let words = path.iter().map(|step| match step {
-        Step::Key(key) => key.clone(),
+        Step::Key(key) => without_control(key),
         Step::Index(index) => (index + 1).to_string(),
     });
     words.collect::<Vec<_>>().join(".")

@@ -12,6 +12,7 @@ mod keys;
 mod layers;
 mod limits;
 mod manifest;
+mod nesting;
 mod place;
 mod profile;
 mod quantity;
@@ -26,7 +27,7 @@ pub use flags::Flags;
 pub use grant::Grant;
 pub use identity::{InvalidPluginIdentity, PluginIdentity};
 pub use limits::{LimitError, Limits, RequestedLimits};
-pub use manifest::{Chunk, Fence, Manifest, ManifestError, RunOn, Watch};
+pub use manifest::{Chunk, Fence, MANIFEST_BYTES_MAX, Manifest, ManifestError, RunOn, Watch};
 pub use place::Place;
 pub use profile::Profile;
 pub use settings::{

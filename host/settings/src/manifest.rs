@@ -12,6 +12,8 @@ use crate::identity::{is_dns_label, is_dns_name};
 use crate::keys::keys_of;
 use crate::raw::{RawChunk, RawManifest, RawManifestLimits, RawRule, RawSchedule, RawWatch};
 
+/// Bytes of a manifest: text that somebody wrote, and at most 1024 chunks. A ConfigMap cannot hold much more.
+pub const MANIFEST_BYTES_MAX: u64 = 256 * 1024;
 /// Rules in one manifest; bounds the work of comparing it with a grant.
 const PERMISSIONS_MAX: usize = 64;
 /// Watches in one manifest; each can be a watch on the API server.
@@ -116,12 +118,28 @@ static FORM: Form = Form {
 };
 
 impl Manifest {
+    /// Whether a manifest of so many bytes is read at all; for who would have to read it first.
+    ///
+    /// # Errors
+    /// When it is larger than [`MANIFEST_BYTES_MAX`].
+    pub fn check_size(bytes: u64, origin: &str) -> Result<(), ManifestError> {
+        if bytes <= MANIFEST_BYTES_MAX {
+            return Ok(());
+        }
+        let message = format!(
+            "the manifest has {bytes} bytes, and at most {MANIFEST_BYTES_MAX} are read; what is long belongs into an object that \
+             the plugin reads"
+        );
+        Err(Source { text: "", origin: Origin::File(origin) }.value_error(&(0..0), "", message).into())
+    }
+
     /// Reads a `plugin.toml`. `origin` says where it comes from, for messages: a path, or a ConfigMap's namespace and name.
     ///
     /// # Errors
     /// When it is no TOML, has a key nobody knows or a value that cannot stand there, or describes a plugin that nothing
     /// would ever call. The message names the place.
     pub fn parse(toml: &str, origin: &str) -> Result<Self, ManifestError> {
+        Self::check_size(toml.len() as u64, origin)?;
         let source = Source { text: toml, origin: Origin::File(origin) };
         let raw = source.read::<RawManifest>(&FORM)?;
         bounded(&source, "watch", &raw.watch, WATCHES_MAX)?;

@@ -17,6 +17,10 @@ use super::ready::{Budgets, Ready, ResolvedWatch};
 use super::trial;
 use crate::supervise::{Generation, describe};
 
+/// What is told of a refusal at most, in bytes: it stands in the log, in status and in each answer about it, and quotes what
+/// a plugin's manifest says.
+const REFUSAL_BYTES_MAX: usize = 16 << 10;
+
 /// Why a plugin does not run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
@@ -28,12 +32,22 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn for_good(message: impl Into<String>) -> Self {
-        Self { message: message.into(), may_pass: false }
+        Self { message: shortened(message.into()), may_pass: false }
     }
 
     pub(crate) fn for_now(message: impl Into<String>) -> Self {
-        Self { message: message.into(), may_pass: true }
+        Self { message: shortened(message.into()), may_pass: true }
     }
+}
+
+fn shortened(mut message: String) -> String {
+    if message.len() > REFUSAL_BYTES_MAX {
+        let end = message.floor_char_boundary(REFUSAL_BYTES_MAX);
+        let cut = message.len() - end;
+        message.truncate(end);
+        message.push_str(&format!(" ... ({cut} bytes cut)"));
+    }
+    message
 }
 
 /// What loading needs of the house.
@@ -251,6 +265,14 @@ fn budgets(limits: &Limits) -> Budgets {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_that_quotes_much_is_cut_and_says_so() {
+        let refusal = Refusal::for_good("ä".repeat(REFUSAL_BYTES_MAX));
+        assert!(refusal.message.len() < REFUSAL_BYTES_MAX + 50, "{} bytes", refusal.message.len());
+        assert!(refusal.message.ends_with("ä ... (16384 bytes cut)"));
+        assert_eq!(Refusal::for_now("short").message, "short");
+    }
 
     #[test]
     fn missing_rules_are_toml_to_paste_below_a_grant() {

@@ -27,7 +27,7 @@ pub(super) struct Entry {
 pub(super) struct File {
     pub(super) path: PathBuf,
     pub(super) modified: Option<SystemTime>,
-    bytes: u64,
+    pub(super) bytes: u64,
     /// Times are only as fine as the kernel's tick: a file swapped for another of the same size within one differs here.
     inode: (u64, u64),
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tenure_settings::{Manifest, PluginIdentity};
+use tenure_settings::{MANIFEST_BYTES_MAX, Manifest, PluginIdentity};
 use tracing::warn;
 
 use super::entry::{self, Entry, File};
@@ -23,8 +23,6 @@ use crate::{
 pub(super) const SETTLED_AFTER: Duration = Duration::from_millis(250);
 /// How often the first list waits for files still being written before it counts as complete.
 const FIRST_SCANS_MAX: u32 = 20;
-/// A manifest is text that somebody wrote.
-const MANIFEST_BYTES_MAX: u64 = 256 * 1024;
 
 /// What one scan found.
 pub(super) struct Scanned {
@@ -173,6 +171,7 @@ fn is_old(file: &File) -> bool {
 /// The artifact and its manifest's text.
 fn judge(identity: &PluginIdentity, entry: &Entry, limits: SourceLimits) -> Result<(Artifact, String), SourceError> {
     let (manifest_file, encoding, wasm_file) = entry.pair()?;
+    Manifest::check_size(manifest_file.bytes, &manifest_file.path.display().to_string())?;
     let text = String::from_utf8(read(manifest_file, MANIFEST_BYTES_MAX)?).map_err(|_| SourceError::Unreadable {
         path: manifest_file.path.clone(),
         message: "it is not UTF-8 text".to_owned(),

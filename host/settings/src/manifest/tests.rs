@@ -3,6 +3,7 @@
 use expect_test::{Expect, expect};
 
 use super::*;
+use crate::PluginIdentity;
 
 /// As docs/plugins.md shows it.
 const WHOLE: &str = r#"
@@ -197,6 +198,51 @@ fn what_this_version_cannot_do_is_refused_by_name() {
             tenure-plugins/x:2:1: `service-account` is not supported by this version; it can only ever stand in the host's [[grant]]
         "#]],
     );
+}
+
+#[test]
+fn a_manifest_of_ten_megabytes_is_refused_unread() {
+    // It is no TOML either: that is not looked at.
+    let text = "[".repeat(10 << 20);
+    check_errors(
+        &[&text],
+        &expect![[r#"
+            tenure-plugins/x:1:1: the manifest has 10485760 bytes, and at most 262144 are read; what is long belongs into an object that the plugin reads
+        "#]],
+    );
+}
+
+/// 80 levels of brackets are what the parser takes, and 80 dots in a key: 13 kB of text make 6000 levels of both. On the
+/// stack of a thread that blocks for the host.
+#[test]
+fn a_manifest_that_nests_without_end_is_refused() {
+    let key = vec!["a"; 79].join(".");
+    let inline = |levels: usize| format!("{}1{}", format!("{{ {key} = ").repeat(levels), " }".repeat(levels));
+    let manifests = [
+        with(&format!("[settings]\nb = {}", inline(78))),
+        with(&format!("[settings]\nb = {}{}", "[".repeat(100_000), "]".repeat(100_000))),
+        with(&format!("[settings]\n{} = 1", vec!["a"; 100_000].join("."))),
+        with(&format!("[settings.{}]", vec!["a"; 100_000].join("."))),
+    ];
+    let reading = std::thread::Builder::new().stack_size(2 << 20).spawn(move || {
+        manifests.map(|manifest| Manifest::parse(&manifest, "x").expect_err("too deep").to_string())
+    });
+    for error in reading.expect("a thread").join().expect("no panic") {
+        assert!(error.contains("nests more than 32 levels deep"), "{error}");
+    }
+}
+
+#[test]
+fn a_name_that_could_move_a_cursor_or_leave_a_path_is_refused_where_it_becomes_one() {
+    for name in ["a\\nb", "a\\u001b[2J", "\\u009b", "a\\tb"] {
+        let error = Manifest::parse(&format!("name = \"{name}\"\nschedule = [{{ every = \"1h\" }}]"), "x");
+        assert!(error.expect_err("refused").to_string().contains("on one line"), "{name}");
+    }
+    for name in ["../x", "..", "a/../../b", "a\nb", "a\u{1b}[2J", "a%2fb", ""] {
+        assert!(PluginIdentity::config_map("tenure-plugins", name).is_err(), "{name:?}");
+        assert!(PluginIdentity::config_map(name, "x").is_err(), "{name:?}");
+        assert!(PluginIdentity::directory(name).is_err(), "{name:?}");
+    }
 }
 
 #[test]
