@@ -1,12 +1,16 @@
 //! Objects as the cache keeps them: the JSON a guest will read, and the few facts looked up without parsing it again.
 //! Knows nothing of requests.
+//!
+//! Only `metadata` is looked into. The rest is passed over as text: an object may nest 10 000 levels deep, which no parser
+//! here goes down, and whoever can write one must not end the watch that everybody shares.
 
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::ResourceKey;
 
@@ -30,36 +34,50 @@ pub struct Object {
 }
 
 impl Object {
-    /// Takes an object out of parsed JSON. `default_kind` gives `apiVersion` and `kind` to items of a list, which carry neither.
-    ///
-    /// # Errors
-    /// When it is no JSON object with `metadata.name`.
-    pub fn from_value(mut value: Value, default_kind: Option<&ResourceKey>) -> Result<Self, MalformedObject> {
-        let root = value.as_object_mut().ok_or(MalformedObject::NotAnObject)?;
-        if let Some(resource) = default_kind {
-            root.entry("apiVersion").or_insert_with(|| Value::String(resource.api_version()));
-            root.entry("kind").or_insert_with(|| Value::String(resource.kind.clone()));
-        }
-        let metadata = root.get_mut("metadata").and_then(Value::as_object_mut).ok_or(MalformedObject::NoMetadata)?;
-        metadata.remove("managedFields");
-        let text = |field: &str| metadata.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
-        let name = Arc::from(text("name").ok_or(MalformedObject::NoName)?);
-        let namespace = text("namespace").map(Arc::from);
-        let uid = Box::from(text("uid").unwrap_or_default());
-        let version = text("resourceVersion").and_then(|version| version.parse().ok()).unwrap_or(0);
-        let deletion = text("deletionTimestamp").is_some();
-        let labels = Labels::from_value(metadata.get("labels"));
-        // A boxed slice has no spare capacity, which a cache of many thousand objects would pay for.
-        let bytes = Bytes::from(serde_json::to_vec(&value).map_err(MalformedObject::Json)?.into_boxed_slice());
-        Ok(Self { bytes, version, namespace, name, uid, labels, deletion })
-    }
-
     /// Parses one object.
     ///
     /// # Errors
-    /// As [`Self::from_value`], or when it is no JSON.
+    /// When it is no JSON object with `metadata.name`.
     pub fn parse(json: &[u8]) -> Result<Self, MalformedObject> {
-        Self::from_value(serde_json::from_slice(json).map_err(MalformedObject::Json)?, None)
+        Self::read(serde_json::from_slice(json).map_err(MalformedObject::Json)?, None)
+    }
+
+    /// Takes an object out of the JSON around it. `default_kind` gives `apiVersion` and `kind` to items of a list, which
+    /// carry neither.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub(crate) fn read(json: &RawValue, default_kind: Option<&ResourceKey>) -> Result<Self, MalformedObject> {
+        let fields = Fields::of(json)?.ok_or(MalformedObject::NotAnObject)?;
+        let metadata = fields.get("metadata").map(Fields::of).transpose()?.flatten();
+        let mut metadata = metadata.ok_or(MalformedObject::NoMetadata)?;
+        metadata.0.retain(|(name, _)| name != "managedFields");
+        let text = |field: &str| metadata.text(field).filter(|text| !text.is_empty());
+        let name = Arc::from(text("name").ok_or(MalformedObject::NoName)?);
+        let namespace = text("namespace").map(Arc::from);
+        let uid = text("uid").unwrap_or_default().into_boxed_str();
+        let version = text("resourceVersion").and_then(|version| version.parse().ok()).unwrap_or(0);
+        let deletion = text("deletionTimestamp").is_some();
+        let labels: Option<Value> = metadata.get("labels").and_then(|labels| serde_json::from_str(labels.get()).ok());
+        let labels = Labels::from_value(labels.as_ref());
+        let metadata = written(metadata.pairs());
+        let defaults = default_kind.map(|kind| [("apiVersion", quoted(&kind.api_version())), ("kind", quoted(&kind.kind))]);
+        let absent = defaults.iter().flatten().filter(|(name, _)| fields.get(name).is_none());
+        let absent = absent.map(|(name, text)| (*name, text.as_str()));
+        let own = fields.pairs().map(|(name, text)| (name, if name == "metadata" { metadata.as_str() } else { text }));
+        let bytes = written(absent.chain(own));
+        // A boxed slice has no spare capacity, which a cache of many thousand objects would pay for.
+        let bytes = Bytes::from(bytes.into_bytes().into_boxed_slice());
+        Ok(Self { bytes, version, namespace, name, uid, labels, deletion })
+    }
+
+    /// Its `apiVersion`, `kind` and `metadata`, as JSON.
+    #[must_use]
+    pub fn metadata_json(&self) -> String {
+        let fields = serde_json::from_slice(&self.bytes).ok().and_then(|json| Fields::of(json).ok().flatten());
+        let mut fields = fields.unwrap_or_default();
+        fields.0.retain(|(name, _)| matches!(name.as_str(), "apiVersion" | "kind" | "metadata"));
+        written(fields.pairs())
     }
 
     /// Its JSON as text.
@@ -73,6 +91,77 @@ impl Object {
     pub(crate) fn namespace_or_empty(&self) -> &str {
         self.namespace.as_deref().unwrap_or_default()
     }
+}
+
+/// The fields of a JSON object in their order, none of them gone into.
+#[derive(Default)]
+struct Fields<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'a> Fields<'a> {
+    /// `None` when it is something else than an object.
+    fn of(json: &'a RawValue) -> Result<Option<Self>, MalformedObject> {
+        if !json.get().starts_with('{') {
+            return Ok(None);
+        }
+        serde_json::from_str(json.get()).map(Some).map_err(MalformedObject::Json)
+    }
+
+    /// Of a field that stands there twice the last counts, as for those who parse the JSON later.
+    fn get(&self, field: &str) -> Option<&'a RawValue> {
+        self.0.iter().rev().find(|(name, _)| name == field).map(|(_, value)| *value)
+    }
+
+    fn text(&self, field: &str) -> Option<String> {
+        serde_json::from_str(self.get(field)?.get()).ok()
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.get()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FieldsVisitor;
+
+        impl<'de> Visitor<'de> for FieldsVisitor {
+            type Value = Fields<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+                let mut fields = Fields::default();
+                while let Some(field) = map.next_entry()? {
+                    fields.0.push(field);
+                }
+                Ok(fields)
+            }
+        }
+
+        deserializer.deserialize_map(FieldsVisitor)
+    }
+}
+
+/// A JSON object of names and JSON texts.
+fn written<'a>(fields: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let mut json = "{".to_owned();
+    for (name, text) in fields {
+        if json.len() > 1 {
+            json.push(',');
+        }
+        json.push_str(&quoted(name));
+        json.push(':');
+        json.push_str(text);
+    }
+    json.push('}');
+    json
+}
+
+/// A text as JSON.
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
 }
 
 /// An object's labels, sorted by key. Small: most objects have fewer than ten.
@@ -141,7 +230,7 @@ pub(crate) struct ListPage {
 }
 
 impl ListPage {
-    /// Parses a page item by item: only one is ever held as a tree, since a tree takes ten times the room of its text.
+    /// Parses a page without ever holding it as a tree, which takes ten times the room of its text.
     pub(crate) fn parse(json: &[u8], resource: &ResourceKey) -> Result<Self, MalformedObject> {
         let mut deserializer = serde_json::Deserializer::from_slice(json);
         PageSeed { resource }.deserialize(&mut deserializer).map_err(MalformedObject::Json)
@@ -208,8 +297,8 @@ impl<'de> Visitor<'de> for ItemsSeed<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<Object>, A::Error> {
         let mut objects = Vec::new();
-        while let Some(value) = items.next_element::<Value>()? {
-            objects.push(Object::from_value(value, Some(self.resource)).map_err(serde::de::Error::custom)?);
+        while let Some(item) = items.next_element::<&'de RawValue>()? {
+            objects.push(Object::read(item, Some(self.resource)).map_err(serde::de::Error::custom)?);
         }
         Ok(objects)
     }
@@ -224,11 +313,12 @@ mod tests {
 
     #[test]
     fn the_cache_keeps_the_object_but_not_its_managed_fields() {
-        let object = Object::from_value(
+        let object = Object::parse(
             json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"k": "v"}, "metadata": {
                 "name": "a", "namespace": "ns", "uid": "u", "resourceVersion": "7", "deletionTimestamp": "2026-01-01T00:00:00Z",
-                "labels": {"z": "1", "a": "2"}, "managedFields": [{"manager": "kubectl"}]}}),
-            None,
+                "labels": {"z": "1", "a": "2"}, "managedFields": [{"manager": "kubectl"}]}})
+            .to_string()
+            .as_bytes(),
         )
         .unwrap();
         assert_eq!((object.version, &*object.name, object.namespace.as_deref()), (7, "a", Some("ns")));
@@ -237,6 +327,27 @@ mod tests {
         assert_eq!(object.labels.get("b"), None);
         assert!(!object.json().contains("managedFields"));
         assert_eq!(serde_json::from_slice::<Value>(&object.bytes).unwrap()["data"]["k"], "v");
+    }
+
+    #[test]
+    fn an_object_that_nests_as_deep_as_the_api_allows_is_held_as_it_is() {
+        let deep = format!("{}1{}", "{\"a\":".repeat(10_000), "}".repeat(10_000));
+        let item = format!(
+            r#"{{"apiVersion":"v1","kind":"X","metadata":{{"name":"a","resourceVersion":"7","managedFields":[{{"fieldsV1":{deep}}}]}},"spec":{deep}}}"#
+        );
+        let object = Object::parse(item.as_bytes()).unwrap();
+        assert_eq!((&*object.name, object.version), ("a", 7));
+        let kept = format!(
+            r#"{{"apiVersion":"v1","kind":"X","metadata":{{"name":"a","resourceVersion":"7"}},"spec":{deep}}}"#
+        );
+        assert!(object.json() == kept, "all of it but its managed fields");
+        assert_eq!(
+            object.metadata_json(),
+            r#"{"apiVersion":"v1","kind":"X","metadata":{"name":"a","resourceVersion":"7"}}"#
+        );
+        let list = format!(r#"{{"metadata":{{"resourceVersion":"9"}},"items":[{item},{{"metadata":{{"name":"b"}}}}]}}"#);
+        let page = ListPage::parse(list.as_bytes(), &config_maps()).unwrap();
+        assert_eq!(page.items.iter().map(|object| &*object.name).collect::<Vec<_>>(), ["a", "b"]);
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
 use tenure_capability::NamespaceFilter;
 use tenure_cluster::{Cluster, FieldSelector, Hub, ListQuery, Object, ResourceKey, Selector, WatchKey};
 use tenure_sandbox::{Error, ListOptions, Page};
@@ -73,15 +72,8 @@ pub(super) async fn from_api(
     })
 }
 
-/// `apiVersion`, `kind` and `metadata` of an object.
-pub(super) fn metadata_of(object: &str) -> String {
-    let value: Value = serde_json::from_str(object).unwrap_or_default();
-    let part = |field: &str| value.get(field).cloned().unwrap_or_default();
-    json!({"apiVersion": part("apiVersion"), "kind": part("kind"), "metadata": part("metadata")}).to_string()
-}
-
 fn rendered(object: &Object, metadata_only: bool) -> String {
-    if metadata_only { metadata_of(object.json()) } else { object.json().to_owned() }
+    if metadata_only { object.metadata_json() } else { object.json().to_owned() }
 }
 
 fn items_max(options: &ListOptions) -> usize {

@@ -98,7 +98,7 @@ mod tests {
 
     fn object(namespace: &str, name: &str, uid: &str, version: u64) -> Object {
         let json = serde_json::json!({"metadata": {"namespace": namespace, "name": name, "uid": uid, "resourceVersion": version.to_string()}});
-        Object::from_value(json, None).unwrap()
+        Object::parse(json.to_string().as_bytes()).unwrap()
     }
 
     #[test]

@@ -9,11 +9,12 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::lines::Lines;
 use super::{Change, WatchState, Watched};
-use crate::object::ListPage;
+use crate::object::{ListMetadata, ListPage};
 use crate::reader::{Accept, PAGE_OBJECTS_MAX, READ_TIMEOUT, Reader, malformed, with_query};
 use crate::{ApiError, ApiStatus, MalformedObject, Object};
 
@@ -60,9 +61,17 @@ impl From<ApiError> for Failure {
 
 /// One line of a watch (`WatchEvent` in `meta/v1`).
 #[derive(Deserialize)]
-struct Event {
+struct Event<'a> {
     r#type: EventType,
-    object: Value,
+    #[serde(borrow)]
+    object: &'a RawValue,
+}
+
+/// What an event's object and a bookmark have in common.
+#[derive(Deserialize)]
+struct Versioned {
+    #[serde(default)]
+    metadata: ListMetadata,
 }
 
 #[derive(Deserialize)]
@@ -187,13 +196,14 @@ impl Watcher {
     }
 
     fn handle_line(&mut self, path: &str, line: &Bytes) -> Result<(), Failure> {
-        let event: Event =
-            serde_json::from_slice(line).map_err(|error| malformed(path, MalformedObject::Json(error)))?;
+        let no_json = |error| malformed(path, MalformedObject::Json(error));
+        let event: Event<'_> = serde_json::from_slice(line).map_err(no_json)?;
         if matches!(event.r#type, EventType::Error) {
-            return Err(error_of(&event.object).into());
+            return Err(error_of(&serde_json::from_str(event.object.get()).map_err(no_json)?).into());
         }
-        let version = event.object["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
-        let parse = |object| Object::from_value(object, None).map_err(|source| malformed(path, source));
+        let Versioned { metadata } = serde_json::from_str(event.object.get()).map_err(no_json)?;
+        let version = metadata.resource_version.unwrap_or_default();
+        let parse = |object| Object::read(object, None).map_err(|source| malformed(path, source));
         let change = match event.r#type {
             EventType::Added | EventType::Modified => {
                 let object = parse(event.object)?;
