@@ -156,6 +156,12 @@ fn what_is_never_granted_is_denied_whatever_the_grant_says() {
             "deletecollection namespaces",
             "get configmaps team-a/..",
             "get services/proxy/x team-a/x",
+            "get configmaps team-a/../../tenure-system/configmaps/tenure",
+            "get configmaps team-a/x%2f..",
+            "get configmaps team-a/x?watch=true",
+            "get configmaps team-a/x#y",
+            "get configmaps ../tenure-system/x",
+            "get configmaps ../x",
         ],
         &expect![[r#"
             get services tenure-system/x: namespace "tenure-system" is the host's own; no grant reaches into it
@@ -174,12 +180,47 @@ fn what_is_never_granted_is_denied_whatever_the_grant_says() {
             deletecollection namespaces: all Namespaces at once would be the host's own too; no grant lets a plugin delete them but one by one
             get configmaps team-a/..: name ".." cannot stand in a request to the Kubernetes API
             get services/proxy/x team-a/x: subresource "proxy/x" cannot stand in a request to the Kubernetes API
+            get configmaps team-a/../../tenure-system/configmaps/tenure: name "../../tenure-system/configmaps/tenure" cannot stand in a request to the Kubernetes API
+            get configmaps team-a/x%2f..: name "x%2f.." cannot stand in a request to the Kubernetes API
+            get configmaps team-a/x?watch=true: name "x?watch=true" cannot stand in a request to the Kubernetes API
+            get configmaps team-a/x#y: name "x#y" cannot stand in a request to the Kubernetes API
+            get configmaps ../tenure-system/x: namespace ".." cannot stand in a request to the Kubernetes API
+            get configmaps ../x: namespace ".." cannot stand in a request to the Kubernetes API
         "#]],
     );
     let labels = [(PLUGIN_CHUNK_LABEL.to_owned(), "true".to_owned())];
     let Decision::Deny(reason) = decide(GRANT, "patch configmaps team-a/x", &labels) else { panic!("it was allowed") };
     expect![[r#"label "tenure.dev/plugin-chunk" makes an object a plugin; no grant lets a plugin write it"#]]
         .assert_eq(&reason.to_string());
+}
+
+#[test]
+fn a_name_with_control_characters_reaches_neither_the_api_nor_a_message() {
+    for name in ["a\nb", "\u{1b}[2J", "a\0", "a\u{9b}", "a b", "ä"] {
+        let Decision::Deny(reason) = decide(GRANT, &format!("get configmaps team-a/{name}"), &[]) else {
+            panic!("{name:?} was allowed")
+        };
+        assert!(matches!(reason, crate::Reason::Malformed { part: "name", .. }), "{reason:?}");
+        assert!(!reason.to_string().contains(char::is_control), "{reason:?}");
+    }
+}
+
+/// The host's settings, another plugin and the lock, each with each verb, by a plugin to which everything was granted.
+#[test]
+fn nothing_that_makes_the_host_what_it_is_can_be_written_whatever_was_granted() {
+    for verb in ["create", "update", "patch", "delete"] {
+        for object in [
+            "configmaps tenure-system/tenure",
+            "configmaps tenure-plugins/another",
+            "leases.coordination.k8s.io tenure-system/host.tenure.dev",
+            "leases.coordination.k8s.io locks/host.tenure.dev",
+            "configmaps locks/host.tenure.dev",
+            "endpoints locks/host.tenure.dev",
+        ] {
+            let decision = decide(GRANT, &format!("{verb} {object}"), &[]);
+            assert!(matches!(decision, Decision::Deny(_)), "{verb} {object}: {decision:?}");
+        }
+    }
 }
 
 #[test]

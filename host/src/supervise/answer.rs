@@ -7,6 +7,9 @@ use tenure_cluster::{ApiError, ApiStatus, ResolveError, ResourceKey, WriteError}
 use tenure_console::CallResult;
 use tenure_sandbox::{DeleteOptions, Error, ObjectRef, Propagation};
 
+/// Where an object says who wrote which of its fields.
+const MANAGED_FIELDS: &str = "/metadata/managedFields";
+
 /// Not granted.
 pub(crate) fn denied(reason: &Reason) -> Error {
     Error::new("Denied", reason.to_string())
@@ -148,6 +151,9 @@ pub(crate) fn set_uid(body: &mut Value, uid: &str) -> Result<(), Error> {
 }
 
 fn agree(object: &ObjectRef, kind_too: bool, value: Value) -> Result<Value, Error> {
+    if value.pointer(MANAGED_FIELDS).is_some() {
+        return Err(names_managers("the body has metadata.managedFields"));
+    }
     let claims = [
         ("apiVersion", value.get("apiVersion"), Some(object.kind.api_version.as_str())),
         ("kind", value.get("kind"), Some(object.kind.kind.as_str())),
@@ -170,6 +176,42 @@ fn agree(object: &ObjectRef, kind_too: bool, value: Value) -> Result<Value, Erro
         }
     }
     Ok(value)
+}
+
+/// The API server takes entries about anybody from whoever writes them; no read shows them to a guest, so none has to bring
+/// them back.
+fn names_managers(what: &str) -> Error {
+    bad_request(format!("{what}: who wrote which field is the API server's to say, under the plugin's own name"))
+}
+
+/// Looks at what a JSON patch reaches into, as far as its paths tell.
+///
+/// # Errors
+/// When a path is none: the API server's library takes what stands before the first slash for nothing, so that the path it
+/// follows is another than the one that was judged. When it writes who wrote which field.
+pub(crate) fn check_json_patch(patch: &Value) -> Result<(), Error> {
+    for operation in patch.as_array().into_iter().flatten() {
+        for field in ["path", "from"] {
+            let Some(path) = operation.get(field) else { continue };
+            let path = path.as_str().filter(|path| path.is_empty() || path.starts_with('/'));
+            let path = path.ok_or_else(|| {
+                bad_request(format!("a JSON patch's {field} is a text that begins with a slash, as RFC 6901 has it"))
+            })?;
+            let below = path.strip_prefix(MANAGED_FIELDS);
+            if below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+                return Err(names_managers(&format!("a JSON patch's {field} is {path}")));
+            }
+        }
+        let above = match operation.get("path").and_then(Value::as_str) {
+            Some("") => MANAGED_FIELDS,
+            Some("/metadata") => "/managedFields",
+            _ => continue,
+        };
+        if operation.get("value").is_some_and(|value| value.pointer(above).is_some()) {
+            return Err(names_managers("a JSON patch's value has metadata.managedFields"));
+        }
+    }
+    Ok(())
 }
 
 /// The labels an object to be stored carries.
@@ -306,6 +348,67 @@ mod tests {
         assert!(labels_of_json_patch(&patch).is_err());
         let patch = json!([{"op": "move", "from": "/data/x", "path": "/metadata/labels/tenure.dev~1plugin"}]);
         assert_eq!(labels_of_json_patch(&patch).unwrap()[0].0, "tenure.dev/plugin");
+    }
+
+    #[test]
+    fn json_nested_100_000_deep_is_refused_and_does_not_bring_the_host_down() {
+        let deep = |open: &str, close: &str| format!("{}1{}", open.repeat(100_000), close.repeat(100_000));
+        for body in [deep("[", "]"), deep("{\"a\":", "}"), "[".repeat(100_000), "{\"a\":".repeat(100_000)] {
+            let body = format!("{{\"data\":{body}}}");
+            // The stack that a worker thread has.
+            let judged = std::thread::Builder::new().stack_size(2 << 20).spawn(move || {
+                [body_of(&reference(), None, &body), new_body_of(&reference(), &body), json(&body)]
+                    .map(|result| result.expect_err("too deep").reason)
+            });
+            assert_eq!(judged.expect("a thread").join().expect("no panic"), ["BadRequest"; 3]);
+        }
+    }
+
+    #[test]
+    fn a_body_that_says_who_wrote_which_field_is_refused() {
+        let spoofed = r#"{"metadata":{"managedFields":[{"manager":"kubectl"}]}}"#;
+        let emptied = r#"{"metadata":{"managedFields":[{}]}}"#;
+        for body in [spoofed, emptied, r#"{"metadata":{"managedFields":null}}"#] {
+            for refused in [body_of(&reference(), None, body), new_body_of(&reference(), body)] {
+                assert!(refused.unwrap_err().message.contains("managedFields"), "{body}");
+            }
+            assert!(body_of(&reference(), Some("status"), body).is_err(), "{body}");
+            assert!(body_of(&reference(), Some("scale"), body).is_err(), "{body}");
+        }
+        let generated = ObjectRef { name: "b-".into(), ..reference() };
+        assert!(new_body_of(&generated, spoofed).is_err());
+    }
+
+    #[test]
+    fn a_json_patch_that_says_who_wrote_which_field_is_refused() {
+        for operation in [
+            json!({"op": "replace", "path": "/metadata/managedFields/0/manager", "value": "kubectl"}),
+            json!({"op": "remove", "path": "/metadata/managedFields"}),
+            json!({"op": "move", "from": "/metadata/managedFields/0", "path": "/metadata/annotations/x"}),
+            json!({"op": "copy", "from": "/data", "path": "/metadata/managedFields/-"}),
+            json!({"op": "add", "path": "/metadata", "value": {"managedFields": []}}),
+            json!({"op": "add", "path": "", "value": {"metadata": {"managedFields": []}}}),
+        ] {
+            assert!(check_json_patch(&json!([operation])).is_err(), "{operation}");
+        }
+        let other = json!([{"op": "add", "path": "/metadata/managedFieldsOfMine", "value": 1}]);
+        assert_eq!(check_json_patch(&other), Ok(()));
+    }
+
+    /// `x/metadata/labels/..` is `/metadata/labels/..` to the API server.
+    #[test]
+    fn a_json_patch_with_a_path_that_does_not_begin_with_a_slash_is_refused() {
+        for operation in [
+            json!({"op": "add", "path": "x/metadata/labels/tenure.dev~1plugin", "value": "true"}),
+            json!({"op": "add", "path": "metadata/labels", "value": {}}),
+            json!({"op": "move", "from": "x/data", "path": "/data"}),
+            json!({"op": "add", "path": 7, "value": 1}),
+            json!({"op": "add", "path": null, "value": 1}),
+        ] {
+            assert!(check_json_patch(&json!([operation])).is_err(), "{operation}");
+        }
+        let well = json!([{"op": "test", "path": "", "value": {}}, {"op": "copy", "from": "/data/a", "path": "/data/b"}]);
+        assert_eq!(check_json_patch(&well), Ok(()));
     }
 
     #[test]

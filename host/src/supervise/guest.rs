@@ -137,7 +137,7 @@ impl Guest {
             self.still_leading()?;
             let found = self.term.house.cluster.hub().get(key, namespace, &object.name);
             let found = found.ok_or_else(|| answer::not_found(&resource, &object.name))?;
-            return Ok(if options.metadata_only { page::metadata_of(found.json()) } else { found.json().to_owned() });
+            return Ok(if options.metadata_only { found.metadata_json() } else { found.json().to_owned() });
         }
         self.admit(paid)?;
         let query = GetQuery { subresource: options.subresource.clone(), metadata_only: options.metadata_only };
@@ -344,7 +344,10 @@ impl Host for Guest {
                 }
             };
             let labels = match patch_type {
-                PatchType::Json => answer::labels_of_json_patch(&value)?,
+                PatchType::Json => {
+                    answer::check_json_patch(&value)?;
+                    answer::labels_of_json_patch(&value)?
+                }
                 PatchType::Merge => answer::labels_of(&value),
             };
             let body = value.to_string();
