@@ -1,11 +1,16 @@
-//! Plugins that are wrong: one clear message each, the others go on, the host lives.
+//! Plugins that are wrong, or made to do harm: one clear message each, the others go on, the host lives and leads on.
+
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use tenure_tests::{Options, PLUGIN_NAMESPACE, Plugin, World, until_some};
+use tenure_tests::{Options, PLUGIN_NAMESPACE, Plugin, World, get, until, until_some};
+
+/// How long a lease lasts in profile `default`.
+const LEASE_SECONDS: i64 = 15;
 
 /// A world with a good plugin at work, in which `bad` was dropped.
 async fn beside_a_good_one(bad: &Plugin) -> World {
-    let world = World::with_replicas(1, Options::default()).await;
+    let world = World::with_replicas(1, Options { profile: "default", ..Options::default() }).await;
     world.drop_in(&Plugin::probe("good", "stamp", "1")).await;
     world.drop_in(bad).await;
     world.config_map("good", "default", "first", json!({})).await;
@@ -13,13 +18,32 @@ async fn beside_a_good_one(bad: &Plugin) -> World {
     world
 }
 
-/// The good plugin still works, and so does the host.
+/// The good plugin still works, and so does the host: in the term that it began with.
 async fn others_go_on(mut world: World) {
     world.config_map("good", "default", "second", json!({})).await;
     world.annotated("default", "second", "probe/term").await;
     assert!(world.replica("replica-0").is_running());
     assert!(world.get_status("/healthz").await);
+    let terms: BTreeSet<_> = world.judged().await.history().iter().filter_map(|state| state.term).collect();
+    assert_eq!(terms.len(), 1, "{terms:?}");
     world.judge.assert_clean();
+}
+
+/// The leader's row of a plugin.
+async fn row_of(world: &World, plugin: &str) -> Option<Value> {
+    let status = world.status_of_leader().await?;
+    let identity = format!("{PLUGIN_NAMESPACE}/{plugin}");
+    status["plugins"].as_array()?.iter().find(|row| row["identity"] == identity).cloned()
+}
+
+/// Waits until the lease has been renewed for longer than it lasts: whoever could not renew has lost it.
+async fn outlasts_its_lease(world: &World) {
+    let renewed = || async { Some(world.lease().await?.spec?.renew_time?.0) };
+    let began = until_some("a renewal", renewed).await;
+    until("renewals for longer than a lease lasts", || async {
+        renewed().await.is_some_and(|now| now.duration_since(began).as_secs() > LEASE_SECONDS)
+    })
+    .await;
 }
 
 /// The message of a refused plugin, from status; the Event on its ConfigMap says the same.
@@ -148,9 +172,7 @@ async fn a_manifest_with_an_unknown_key_is_refused_with_the_nearest_known_one() 
 async fn failing(world: &World, plugin: &str, words: &[&str]) {
     world.config_map(plugin, "default", "of-the-bad-one", json!({})).await;
     let message = until_some(&format!("a failed call of {plugin}"), || async {
-        let status = world.status_of_leader().await?;
-        let identity = format!("{PLUGIN_NAMESPACE}/{plugin}");
-        let row = status["plugins"].as_array()?.iter().find(|row| row["identity"] == identity)?.clone();
+        let row = row_of(world, plugin).await?;
         (row["last_result"]["ok"] == false).then(|| row["last_result"]["message"].as_str().map(str::to_owned))?
     })
     .await;
@@ -194,7 +216,69 @@ async fn what_is_not_granted_is_denied_on_every_call() {
     let world = beside_a_good_one(&Plugin::probe("bad", "trespass", "1")).await;
     world.config_map("bad", "default", "asked", json!({})).await;
     let reasons = world.annotated("default", "asked", "probe/reasons").await;
-    assert_eq!(reasons, "Denied,Denied,Denied", "plugin ConfigMaps, the host's namespace, and what was not requested");
+    let told: Vec<_> = reasons.split(',').collect();
+    let denied = "plugin ConfigMaps, the host's namespace, what was not requested, a path in a name, a plugin's label";
+    assert_eq!(told[..5], ["Denied"; 5], "{denied}");
+    let refused = "field managers, another kind, another namespace, a path that is none, field managers in a JSON patch";
+    assert_eq!(told[5..], ["BadRequest"; 5], "{refused}");
+    others_go_on(world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_calls_and_log_lines_is_held_to_its_limits_which_status_and_metrics_show() {
+    let bad = Plugin::probe("bad", "flood", "1").with("\n[limits]\nreconcile-timeout = \"1s\"\n");
+    let mut world = beside_a_good_one(&bad).await;
+    failing(&world, "bad", &["default/of-the-bad-one", "1s"]).await;
+    let limits = ["requests-per-second", "log-lines-per-second"];
+    until("both limits in the row of the plugin", || async {
+        let Some(row) = row_of(&world, "bad").await else { return false };
+        limits.iter().all(|limit| row["refused"][limit].as_u64().is_some_and(|count| count > 0))
+    })
+    .await;
+    let console = world.replica("replica-0").console().await;
+    let metrics = get(&format!("{console}/metrics")).await.expect("metrics");
+    for limit in limits {
+        let of_bad = |line: &&str| line.contains("plugin=\"bad-") && line.contains(&format!("limit=\"{limit}\""));
+        let line = metrics.lines().filter(|line| line.starts_with("tenure_plugin_limit_refused_total")).find(of_bad);
+        assert!(line.is_some_and(|line| !line.ends_with(" 0")), "{limit}: {line:?}");
+    }
+    others_go_on(world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_of_a_mebibyte_is_one_short_line_in_log_and_status() {
+    let mut world = beside_a_good_one(&Plugin::probe("bad", "cry", "1")).await;
+    failing(&world, "bad", &["told to {\"forged\":1} [2Jxxx", "characters cut"]).await;
+    let row = row_of(&world, "bad").await.expect("a row");
+    assert!(row["last_result"]["message"].as_str().is_some_and(|message| message.len() < 10_000));
+    let line = world.replica("replica-0").logged("reconcile failed").await;
+    assert!(line.len() < 10_000 && serde_json::from_str::<Value>(&line).is_ok(), "{line}");
+    others_go_on(world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_of_hostile_plugins_costs_the_leader_no_term_and_the_good_one_no_work() {
+    let spins = Plugin::probe("spins", "spin", "1").with("\n[limits]\nreconcile-timeout = \"2s\"\n");
+    let world = beside_a_good_one(&spins).await;
+    let others = [("eats", "eat"), ("traps", "trap"), ("floods", "flood"), ("cries", "cry"), ("trespasses", "trespass")];
+    for (name, behaviour) in others {
+        world.drop_in(&Plugin::probe(name, behaviour, "1").with("\n[limits]\nreconcile-timeout = \"2s\"\nmemory = \"16Mi\"\n")).await;
+    }
+    let crowd = ["spins", "eats", "traps", "floods", "cries"];
+    for plugin in crowd.into_iter().chain(["trespasses"]) {
+        // As many as work at the same time, and as many again that wait.
+        for number in 0..8 {
+            world.config_map(plugin, "default", &format!("{plugin}-{number}"), json!({})).await;
+        }
+    }
+    for plugin in crowd {
+        until(&format!("{plugin} to have done its worst"), || async {
+            row_of(&world, plugin).await.is_some_and(|row| row["last_result"]["ok"] == false)
+        })
+        .await;
+    }
+    world.annotated("default", "trespasses-0", "probe/reasons").await;
+    outlasts_its_lease(&world).await;
     others_go_on(world).await;
 }
 

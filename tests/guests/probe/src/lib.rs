@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tenure_plugin::{Cluster, Error, ObjectRef, Outcome, Reconciler, Request, Result, info};
+use tenure_plugin::{Cluster, Error, GetOptions, ObjectRef, Outcome, Reconciler, Request, Result, info};
 
 /// The manifest's `[settings]`.
 #[derive(Debug, Deserialize)]
@@ -42,7 +42,11 @@ enum Behaviour {
     Eat,
     /// Return an error.
     Fail,
-    /// Write where nothing is granted, and stamp the answer's reason.
+    /// Return an error of a mebibyte, over several lines.
+    Cry,
+    /// Ask the API server and log, without end and without a pause.
+    Flood,
+    /// Write where nothing is granted, and what is not the plugin's to say; stamp the answers' reasons.
     Trespass,
 }
 
@@ -77,6 +81,8 @@ impl Reconciler for Probe {
             Behaviour::Spin => spin(),
             Behaviour::Eat => eat(),
             Behaviour::Fail => Err(Error::guest("told to")),
+            Behaviour::Cry => Err(Error::guest(format!("told to\n{{\"forged\":1}}\u{1b}[2J{}", "x".repeat(1 << 20)))),
+            Behaviour::Flood => flood(cluster, object),
             Behaviour::Trespass => self.trespass(cluster, object),
         }?;
         Ok(Outcome::done())
@@ -128,12 +134,32 @@ impl Probe {
             ObjectRef::config_map("tenure-plugins", "probe"),
             ObjectRef::config_map("tenure-system", "anything"),
             ObjectRef::namespace("default"),
+            ObjectRef::config_map("default", "../../tenure-system/configmaps/tenure"),
         ] {
-            let answer =
-                cluster.merge_patch::<Value>(&target, &json!({"metadata": {"annotations": {"probe/was": "here"}}}));
-            reasons.push(answer.err().map_or_else(|| "Allowed".to_owned(), |error| error.reason().as_str().to_owned()));
+            let body = json!({"metadata": {"annotations": {"probe/was": "here"}}});
+            reasons.push(reason(cluster.merge_patch::<Value>(&target, &body)));
+        }
+        let label = json!({"metadata": {"labels": {"tenure.dev/plugin": "true"}}});
+        let spoofed = json!({"metadata": {"managedFields": [{"manager": "kubectl", "operation": "Update"}]}});
+        for body in [label, spoofed, json!({"apiVersion": "v1", "kind": "Secret"}), json!({"metadata": {"namespace": "other"}})] {
+            reasons.push(reason(cluster.merge_patch::<Value>(object, &body)));
+        }
+        for path in ["x/metadata/annotations/y", "/metadata/managedFields/0/manager"] {
+            reasons.push(reason(cluster.json_patch::<Value>(object, &json!([{"op": "add", "path": path, "value": "z"}]))));
         }
         self.stamp(cluster, object, json!({"probe/reasons": reasons.join(",")}))
+    }
+}
+
+fn reason(answer: Result<Value>) -> String {
+    answer.err().map_or_else(|| "Allowed".to_owned(), |error| error.reason().as_str().to_owned())
+}
+
+fn flood(cluster: &Cluster, object: &ObjectRef) -> ! {
+    let line = "x".repeat(1 << 10);
+    loop {
+        info!("{line}");
+        drop(cluster.get_with::<Value>(object, &GetOptions::live()));
     }
 }
 
