@@ -219,7 +219,8 @@ async fn what_is_not_granted_is_denied_on_every_call() {
     let told: Vec<_> = reasons.split(',').collect();
     let denied = "plugin ConfigMaps, the host's namespace, what was not requested, a path in a name, a plugin's label";
     assert_eq!(told[..5], ["Denied"; 5], "{denied}");
-    let refused = "field managers, another kind, another namespace, a path that is none, field managers in a JSON patch";
+    let refused =
+        "field managers, another kind, another namespace, a path that is none, field managers in a JSON patch";
     assert_eq!(told[5..], ["BadRequest"; 5], "{refused}");
     others_go_on(world).await;
 }
@@ -260,9 +261,15 @@ async fn an_error_of_a_mebibyte_is_one_short_line_in_log_and_status() {
 async fn a_crowd_of_hostile_plugins_costs_the_leader_no_term_and_the_good_one_no_work() {
     let spins = Plugin::probe("spins", "spin", "1").with("\n[limits]\nreconcile-timeout = \"2s\"\n");
     let world = beside_a_good_one(&spins).await;
-    let others = [("eats", "eat"), ("traps", "trap"), ("floods", "flood"), ("cries", "cry"), ("trespasses", "trespass")];
+    let others =
+        [("eats", "eat"), ("traps", "trap"), ("floods", "flood"), ("cries", "cry"), ("trespasses", "trespass")];
     for (name, behaviour) in others {
-        world.drop_in(&Plugin::probe(name, behaviour, "1").with("\n[limits]\nreconcile-timeout = \"2s\"\nmemory = \"16Mi\"\n")).await;
+        world
+            .drop_in(
+                &Plugin::probe(name, behaviour, "1")
+                    .with("\n[limits]\nreconcile-timeout = \"2s\"\nmemory = \"16Mi\"\n"),
+            )
+            .await;
     }
     let crowd = ["spins", "eats", "traps", "floods", "cries"];
     for plugin in crowd.into_iter().chain(["trespasses"]) {

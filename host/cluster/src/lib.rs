@@ -24,7 +24,7 @@ pub use gate::{
     ContentType, PatchKind, Settled, TermWriter, Write, WriteError, WriteVerb, WriterSettings, WriterStats, Written,
 };
 pub use hub::{Change, Hub, Subscription, WatchState};
-pub use object::{Labels, MalformedObject, Object};
+pub use object::{Labels, MalformedObject, Object, OwnerReference};
 pub use reader::{GetQuery, ListQuery, LivePage};
 pub use resource::{InvalidPath, Resource, ResourceKey, WatchKey};
 pub use selector::{FieldSelector, InvalidSelector, Selector};

@@ -61,7 +61,8 @@ impl Object {
         let labels: Option<Value> = metadata.get("labels").and_then(|labels| serde_json::from_str(labels.get()).ok());
         let labels = Labels::from_value(labels.as_ref());
         let metadata = written(metadata.pairs());
-        let defaults = default_kind.map(|kind| [("apiVersion", quoted(&kind.api_version())), ("kind", quoted(&kind.kind))]);
+        let defaults =
+            default_kind.map(|kind| [("apiVersion", quoted(&kind.api_version())), ("kind", quoted(&kind.kind))]);
         let absent = defaults.iter().flatten().filter(|(name, _)| fields.get(name).is_none());
         let absent = absent.map(|(name, text)| (*name, text.as_str()));
         let own = fields.pairs().map(|(name, text)| (name, if name == "metadata" { metadata.as_str() } else { text }));
@@ -85,6 +86,13 @@ impl Object {
     pub fn json(&self) -> &str {
         // What serde_json writes is UTF-8; nothing else fills `bytes` in this room.
         std::str::from_utf8(&self.bytes).unwrap_or_default()
+    }
+
+    /// `metadata.ownerReferences`, read out of the JSON anew: few ask for them.
+    #[must_use]
+    pub fn owners(&self) -> Vec<OwnerReference> {
+        let parsed: Option<Owned> = serde_json::from_slice(&self.bytes).ok();
+        parsed.map(|owned| owned.metadata.owner_references).unwrap_or_default()
     }
 
     /// The namespace, empty for a cluster-scoped object: how the cache's index spells it.
@@ -162,6 +170,34 @@ fn written<'a>(fields: impl Iterator<Item = (&'a str, &'a str)>) -> String {
 /// A text as JSON.
 fn quoted(text: &str) -> String {
     Value::from(text).to_string()
+}
+
+/// Who an object belongs to (`OwnerReference` in `meta/v1`).
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OwnerReference {
+    /// The owner's `apiVersion`.
+    pub api_version: String,
+    /// The owner's kind.
+    pub kind: String,
+    /// The owner's name; it is in the object's own namespace, or in none.
+    pub name: String,
+    /// Whether it is the one owner that manages the object.
+    #[serde(default)]
+    pub controller: bool,
+}
+
+/// An object, as far as its owners go.
+#[derive(Debug, serde::Deserialize)]
+struct Owned {
+    metadata: OwnedMetadata,
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OwnedMetadata {
+    #[serde(default)]
+    owner_references: Vec<OwnerReference>,
 }
 
 /// An object's labels, sorted by key. Small: most objects have fewer than ten.
@@ -345,9 +381,22 @@ mod tests {
             object.metadata_json(),
             r#"{"apiVersion":"v1","kind":"X","metadata":{"name":"a","resourceVersion":"7"}}"#
         );
-        let list = format!(r#"{{"metadata":{{"resourceVersion":"9"}},"items":[{item},{{"metadata":{{"name":"b"}}}}]}}"#);
+        let list =
+            format!(r#"{{"metadata":{{"resourceVersion":"9"}},"items":[{item},{{"metadata":{{"name":"b"}}}}]}}"#);
         let page = ListPage::parse(list.as_bytes(), &config_maps()).unwrap();
         assert_eq!(page.items.iter().map(|object| &*object.name).collect::<Vec<_>>(), ["a", "b"]);
+    }
+
+    #[test]
+    fn owners_are_those_of_the_metadata_and_one_may_be_the_controller() {
+        let owner = |name: &str| json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": name, "uid": "u"});
+        let mut owners = [owner("one"), owner("two")];
+        owners[1]["controller"] = true.into();
+        let object = json!({"metadata": {"name": "a", "ownerReferences": owners}});
+        let owners = Object::from_value(object, None).unwrap().owners();
+        let facts: Vec<_> = owners.iter().map(|owner| (owner.name.as_str(), owner.controller)).collect();
+        assert_eq!(facts, [("one", false), ("two", true)]);
+        assert_eq!(Object::parse(br#"{"metadata":{"name":"a"}}"#).unwrap().owners(), []);
     }
 
     #[test]

@@ -49,6 +49,12 @@ impl Selector {
             .map_err(|problem| InvalidSelector { selector: selector.to_owned(), problem })
     }
 
+    /// Selects what carries this label with this value.
+    #[must_use]
+    pub fn label(key: &str, value: &str) -> Self {
+        Self(vec![Requirement { key: key.to_owned(), test: Test::In(vec![value.to_owned()]) }])
+    }
+
     /// Whether an object with these labels is selected.
     #[must_use]
     pub fn matches(&self, labels: &Labels) -> bool {

@@ -56,7 +56,9 @@ fn frames(error: &wasmtime::Error) -> Vec<String> {
     // By way of its text, since only there names are demangled: a headline, then `  0:   0x23 - module!function`.
     let text = backtrace.to_string();
     let frames = text.lines().skip(1).take(FRAMES_MAX.get());
-    frames.map(|line| readable(line.split_once(": ").map_or(line, |(_, frame)| frame).trim(), FRAME_CHARS_MAX)).collect()
+    frames
+        .map(|line| readable(line.split_once(": ").map_or(line, |(_, frame)| frame).trim(), FRAME_CHARS_MAX))
+        .collect()
 }
 
 #[cfg(test)]

@@ -53,10 +53,10 @@ impl Loaded {
     ) -> Result<Self, LoadError> {
         let component_type = component.component_type();
         let imports = Imports::of(component_type.imports(&shared.engine).map(|(name, _)| name))?;
-        let instantiable = shared
-            .linker
-            .instantiate_pre(component)
-            .map_err(|error| LoadError::WrongImport { contract: CONTRACT_VERSION, message: readable(&format!("{error:#}"), SENTENCE_CHARS_MAX) })?;
+        let instantiable = shared.linker.instantiate_pre(component).map_err(|error| LoadError::WrongImport {
+            contract: CONTRACT_VERSION,
+            message: readable(&format!("{error:#}"), SENTENCE_CHARS_MAX),
+        })?;
         let ready = ReconcilerPre::new(instantiable).map_err(|error| {
             let exports: Vec<_> = component_type.exports(&shared.engine).collect();
             let found = if exports

@@ -8,9 +8,13 @@ use tenure_capability::Rule;
 use crate::RequestedLimits;
 use crate::document::{DocumentError, Form, Origin, Source};
 use crate::grant::{digest_of, read_rule};
-use crate::identity::{is_dns_label, is_dns_name};
+use crate::identity::is_dns_name;
 use crate::keys::keys_of;
-use crate::raw::{RawChunk, RawManifest, RawManifestLimits, RawRule, RawSchedule, RawWatch};
+use crate::raw::{RawChunk, RawEnqueue, RawManifest, RawManifestLimits, RawRule, RawSchedule, RawWatch};
+
+mod watch;
+
+pub use watch::{By, Enqueue, Watch};
 
 /// Bytes of a manifest: text that somebody wrote, and at most 1024 chunks. A ConfigMap cannot hold much more.
 pub const MANIFEST_BYTES_MAX: u64 = 256 * 1024;
@@ -42,23 +46,6 @@ pub enum RunOn {
 pub enum Fence {
     /// By the term on each object it writes.
     Object,
-}
-
-/// What a plugin is called for when it changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Watch {
-    /// `v1`, `apps/v1`.
-    pub api_version: String,
-    /// `ConfigMap`.
-    pub kind: String,
-    /// `None`: all that are granted.
-    pub namespace: Option<String>,
-    /// As kubectl's `-l`.
-    pub label_selector: Option<String>,
-    /// As kubectl's `--field-selector`.
-    pub field_selector: Option<String>,
-    /// Whether the host keeps a finalizer on each, so that no deletion is missed.
-    pub finalizer: bool,
 }
 
 /// A ConfigMap that holds a part of a large artifact.
@@ -102,6 +89,7 @@ static FORM: Form = Form {
     keys: |table| match table {
         "" => keys_of::<RawManifest>(),
         "watch" => keys_of::<RawWatch>(),
+        "watch.enqueue" => keys_of::<RawEnqueue>(),
         "schedule" => keys_of::<RawSchedule>(),
         "permission" => keys_of::<RawRule>(),
         "limits" => keys_of::<RawManifestLimits>(),
@@ -157,7 +145,7 @@ impl Manifest {
             let message = "must be a name for people: 1 to 253 bytes, on one line".to_owned();
             return Err(source.value_error(&raw.name.span(), "name", message).into());
         }
-        let watches = raw.watch.iter().map(|watch| read_watch(watch, &source)).collect::<Result<_, _>>()?;
+        let watches = watch::read_watches(&raw.watch, &source)?;
         let schedules =
             raw.schedule.iter().map(|schedule| read_schedule(schedule, &source)).collect::<Result<_, _>>()?;
         let permissions = raw.permission.iter().map(|rule| read_rule(rule, &source, "permission"));
@@ -182,33 +170,6 @@ fn bounded<T>(source: &Source<'_>, key: &str, list: &[T], max: usize) -> Result<
     }
     let message = format!("stands there {} times, and at most {max} are allowed; split the plugin", list.len());
     Err(source.value_error(&(0..0), key, message))
-}
-
-fn read_watch(raw: &toml::Spanned<RawWatch>, source: &Source<'_>) -> Result<Watch, DocumentError> {
-    let invalid = |key: &str, message: String| Err(source.value_error(&raw.span(), &format!("watch.{key}"), message));
-    let RawWatch { api_version, kind, namespace, label_selector, field_selector, finalizer } = raw.get_ref();
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    if !((group.is_empty() && !api_version.contains('/')) || is_dns_name(group)) || !is_dns_label(version) {
-        return invalid("api-version", format!("{api_version:?} is none; write \"v1\" or \"apps/v1\""));
-    }
-    if kind.is_empty() || !kind.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        return invalid("kind", format!("{kind:?} is none; write it as in manifests, such as \"ConfigMap\""));
-    }
-    if let Some(namespace) = namespace
-        && !is_dns_label(namespace)
-    {
-        let message =
-            format!("{namespace:?} is no namespace; write one name, or leave the key out for all that are granted");
-        return invalid("namespace", message);
-    }
-    Ok(Watch {
-        api_version: api_version.clone(),
-        kind: kind.clone(),
-        namespace: namespace.clone(),
-        label_selector: label_selector.clone(),
-        field_selector: field_selector.clone(),
-        finalizer: *finalizer,
-    })
 }
 
 fn read_schedule(raw: &RawSchedule, source: &Source<'_>) -> Result<Duration, DocumentError> {

@@ -158,6 +158,29 @@ pub(crate) struct RawWatch {
     pub(crate) field_selector: Option<String>,
     #[serde(default)]
     pub(crate) finalizer: bool,
+    #[serde(default)]
+    pub(crate) enqueue: Vec<Spanned<RawEnqueue>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct RawEnqueue {
+    pub(crate) by: RawBy,
+    pub(crate) api_version: String,
+    pub(crate) kind: String,
+    pub(crate) label: Option<String>,
+}
+
+/// As [`crate::By`], its labels in a key of their own.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum RawBy {
+    Controller,
+    Owner,
+    Namespace,
+    NamedByLabel,
+    LabelledWithName,
+    SameLabel,
 }
 
 #[derive(Debug, Deserialize)]

@@ -11,9 +11,9 @@ use tenure_cluster::{Cluster, FieldSelector, ResolveError, ResourceKey, Selector
 use tenure_plugin_source::Artifact;
 use tenure_reconcile::Schedule;
 use tenure_sandbox::{InstanceLimits, Kind, Loaded, Sandbox};
-use tenure_settings::{Grant, Limits, Manifest, RunOn, Watch};
+use tenure_settings::{By, Enqueue, Grant, Limits, Manifest, RunOn, Watch};
 
-use super::ready::{Budgets, Ready, ResolvedWatch};
+use super::ready::{Budgets, Ready, ResolvedEnqueue, ResolvedWatch};
 use super::trial;
 use crate::supervise::{Generation, describe};
 
@@ -79,6 +79,10 @@ impl Loader {
         let mut watches = Vec::with_capacity(manifest.watches.len());
         for watch in &manifest.watches {
             watches.push(self.resolve(watch, &manifest.permissions, &capability).await?);
+        }
+        for (number, watch) in manifest.watches.iter().enumerate() {
+            let enqueue = watch.enqueue.iter().map(|enqueue| mapping(&watches, number, enqueue));
+            watches[number].enqueue = enqueue.collect::<Result<_, _>>()?;
         }
         let mut ready = Ready {
             identity: identity.to_owned(),
@@ -154,8 +158,37 @@ impl Loader {
             watch.namespace.clone().map_or_else(|| scopes(&resource, requested), |namespace| vec![Some(namespace)]);
         let keys = scopes.into_iter().map(|namespace| WatchKey { resource: resource.clone(), namespace }).collect();
         let kind = Kind { api_version: watch.api_version.clone(), kind: watch.kind.clone() };
-        Ok(ResolvedWatch { kind, resource, keys, labels, fields, granted })
+        Ok(ResolvedWatch { kind, resource, keys, labels, fields, granted, enqueue: Vec::new() })
     }
+}
+
+/// A mapping of the watch with this number to another of `watches`.
+fn mapping(watches: &[ResolvedWatch], number: usize, enqueue: &Enqueue) -> Result<ResolvedEnqueue, Refusal> {
+    let (from, to) = (&watches[number], Kind { api_version: enqueue.api_version.clone(), kind: enqueue.kind.clone() });
+    let refuse = |problem: &str| {
+        let what = format!("{} {}", from.kind.api_version, from.kind.kind);
+        let target = format!("{} {}", to.api_version, to.kind);
+        Err(Refusal::for_good(format!("its watch of {what}: it cannot enqueue {target}: {problem}")))
+    };
+    let Some(target) = watches.iter().find(|watch| watch.kind == to) else {
+        return refuse("no [[watch]] is for that");
+    };
+    let resource = target.resource.clone();
+    let is_somewhere = |resource: &ResourceKey| resource.namespaced || is_namespace(resource);
+    match &enqueue.by {
+        By::Namespace if !is_somewhere(&from.resource) => return refuse("what changes is in no namespace"),
+        By::Namespace if !is_somewhere(&resource) => return refuse("that is in no namespace"),
+        By::Controller | By::Owner if resource.namespaced && !from.resource.namespaced => {
+            return refuse("what is in no namespace has no owner in one");
+        }
+        _ => {}
+    }
+    let kind = watches.iter().position(|watch| watch.resource == resource).unwrap_or_default();
+    Ok(ResolvedEnqueue { kind, resource, by: enqueue.by.clone() })
+}
+
+fn is_namespace(resource: &ResourceKey) -> bool {
+    resource.group.is_empty() && resource.plural == "namespaces"
 }
 
 /// Rules as they are pasted below a `[[grant]]`.

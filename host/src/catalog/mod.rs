@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 pub(crate) use self::feed::HubFeed;
 use self::load::Refusal;
 pub(crate) use self::load::{Loader, as_toml, examine};
-pub(crate) use self::ready::Ready;
+pub(crate) use self::ready::{Ready, ResolvedEnqueue};
 pub(crate) use self::reporter::Reporter;
 use crate::board::Board;
 use crate::supervise::Generation;

@@ -9,7 +9,7 @@ use tenure_cluster::{FieldSelector, Object, ResourceKey, Selector, Subscription,
 use tenure_plugin_source::Artifact;
 use tenure_reconcile::Schedule;
 use tenure_sandbox::{InstanceLimits, Kind, Loaded};
-use tenure_settings::Manifest;
+use tenure_settings::{By, Manifest};
 
 use crate::supervise::Generation;
 
@@ -70,13 +70,28 @@ pub(crate) struct ResolvedWatch {
     pub(crate) fields: FieldSelector,
     /// The namespaces it may see.
     pub(crate) granted: NamespaceFilter,
+    /// Whose keys its objects make. Empty: their own.
+    pub(crate) enqueue: Vec<ResolvedEnqueue>,
+}
+
+/// One `enqueue` of a watch, its kind resolved.
+#[derive(Debug, Clone)]
+pub(crate) struct ResolvedEnqueue {
+    /// The kind in the keys it makes: the first watch on `resource`.
+    pub(crate) kind: usize,
+    /// What those keys stand for.
+    pub(crate) resource: ResourceKey,
+    /// How they follow from a changed object.
+    pub(crate) by: By,
 }
 
 impl ResolvedWatch {
-    /// Whether the plugin is called for this object as it is now.
+    /// Whether the watch is for this object as it is now.
     #[must_use]
     pub(crate) fn selects(&self, object: &Object) -> bool {
-        self.granted.admits_object(object.namespace.as_deref(), &object.name)
+        let namespace = object.namespace.as_deref();
+        self.keys.iter().any(|key| key.namespace.is_none() || key.namespace.as_deref() == namespace)
+            && self.granted.admits_object(namespace, &object.name)
             && self.labels.matches(&object.labels)
             && self.fields.matches(object)
     }
@@ -102,10 +117,17 @@ impl Ready {
         self.watches.iter().position(|watch| watch.resource == *resource).unwrap_or_default()
     }
 
-    /// Whether one of its watches wants this object as it is now.
+    /// Whether the plugin is called for this object as it is now.
     #[must_use]
     pub(crate) fn selects(&self, resource: &ResourceKey, object: &Object) -> bool {
-        self.watches.iter().any(|watch| watch.resource == *resource && watch.selects(object))
+        let makes_keys = |watch: &&ResolvedWatch| watch.resource == *resource && watch.enqueue.is_empty();
+        self.watches.iter().filter(makes_keys).any(|watch| watch.selects(object))
+    }
+
+    /// Its watches with mappings that draw from a shared watch, with their numbers.
+    pub(crate) fn mapping(&self, key: &WatchKey) -> impl Iterator<Item = (usize, &ResolvedWatch)> {
+        let maps = |watch: &ResolvedWatch| !watch.enqueue.is_empty() && watch.keys.contains(key);
+        self.watches.iter().enumerate().filter(move |(_, watch)| maps(watch))
     }
 
     /// The shared watch of this plugin that holds objects of a namespace; for `None` the one that holds all.

@@ -407,7 +407,8 @@ mod tests {
         ] {
             assert!(check_json_patch(&json!([operation])).is_err(), "{operation}");
         }
-        let well = json!([{"op": "test", "path": "", "value": {}}, {"op": "copy", "from": "/data/a", "path": "/data/b"}]);
+        let well =
+            json!([{"op": "test", "path": "", "value": {}}, {"op": "copy", "from": "/data/a", "path": "/data/b"}]);
         assert_eq!(check_json_patch(&well), Ok(()));
     }
 

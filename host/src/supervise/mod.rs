@@ -9,6 +9,7 @@ mod circuit;
 mod event;
 mod guest;
 mod key;
+mod mapped;
 mod own_writes;
 mod page;
 mod plan;

@@ -1,7 +1,7 @@
 //! One plugin in one term: from the cache's changes to calls of its instances. Owns the plugin's queue and its instances;
 //! all of them are gone when [`Runner::run`] returns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use super::call::{Call, Called, Worker, retry_after};
 use super::circuit::Circuit;
 use super::describe;
 use super::key::Key;
+use super::mapped::{Mapped, Reach};
 use super::own_writes::OwnWrites;
 use super::prepared::Prepared;
 use super::refused::Refused;
@@ -48,6 +49,7 @@ pub(crate) struct Runner {
     /// Why the circuit is open, while it is.
     circuit_message: Option<String>,
     watched: Watched,
+    mapped: Mapped,
     /// Watches that have been filled in this term.
     filled: Vec<WatchKey>,
     /// Watches that do not follow the server now, and why.
@@ -81,6 +83,7 @@ impl Runner {
             circuit: Circuit::default(),
             circuit_message: None,
             watched: Watched::default(),
+            mapped: Mapped::default(),
             filled: Vec::new(),
             failing: BTreeMap::new(),
             workers: Workers::default(),
@@ -185,6 +188,7 @@ impl Runner {
     fn changed(&mut self, key: WatchKey, change: Change) {
         let now = Instant::now();
         let kind = self.ready.kind_of(&key.resource);
+        let reached = self.reached(&key, &change);
         let news = match change {
             Change::Applied(object) => {
                 Vec::from_iter(self.watched.applied(kind, &object, self.ready.selects(&key.resource, &object)))
@@ -201,6 +205,51 @@ impl Runner {
         for (key, cause) in news {
             self.queue.add(now, key, cause);
         }
+        for key in reached.iter().flat_map(|reach| self.keys_of(reach)).collect::<Vec<_>>() {
+            self.queue.add(now, key, Cause::Changed);
+        }
+    }
+
+    /// What a change makes work for by the mappings of this plugin's watches.
+    fn reached(&mut self, key: &WatchKey, change: &Change) -> BTreeSet<Reach> {
+        let mut reached = BTreeSet::new();
+        for (number, watch) in self.ready.mapping(key) {
+            let rules = &watch.enqueue;
+            reached.append(&mut match change {
+                Change::Applied(object) => self.mapped.applied(number, rules, object, watch.selects(object)),
+                Change::Deleted(object) => self.mapped.deleted(number, object),
+                Change::Resynced => {
+                    let hub = self.term.house.cluster.hub();
+                    let mut present = hub.list(key, None, &watch.labels, &watch.fields);
+                    present.retain(|object| watch.selects(object));
+                    self.mapped.resynced(number, rules, key.namespace.as_deref(), &present)
+                }
+                Change::Failing { .. } => BTreeSet::new(),
+            });
+        }
+        reached
+    }
+
+    /// The keys of what a change reaches. Only what the plugin is called for anyway: anything else has a change of its own
+    /// still to come, or is none of its business.
+    fn keys_of(&self, reach: &Reach) -> Vec<Key> {
+        let Reach { kind, namespace, name, label } = reach;
+        let resource = &self.ready.watches[*kind].resource;
+        if let Some(name) = name
+            && (namespace.is_some() || !resource.namespaced)
+        {
+            let key = Key::Object { kind: *kind, namespace: namespace.clone(), name: Arc::clone(name) };
+            return Vec::from_iter(self.watched.selects(&key).then_some(key));
+        }
+        let labels = label.as_ref().map(|(key, value)| Selector::label(key, value)).unwrap_or_default();
+        let hub = self.term.house.cluster.hub();
+        let shared = self.ready.watch_keys().into_iter().filter(|key| key.resource == *resource);
+        let objects = shared.flat_map(|key| hub.list(&key, namespace.as_deref(), &labels, &FieldSelector::default()));
+        objects
+            .filter(|object| name.as_ref().is_none_or(|name| *name == object.name))
+            .map(|object| Key::of(*kind, &object))
+            .filter(|key| self.watched.selects(key))
+            .collect()
     }
 
     fn resynced(&mut self, kind: usize, key: WatchKey) -> Vec<(Key, Cause)> {

@@ -1,5 +1,7 @@
 //! Copies chosen labels and annotations of a Namespace to the objects in it, and takes them back when they go.
 //!
+//! Called for the objects, never for the Namespace: the manifest has a changed Namespace enqueue what is in it.
+//!
 //! Owns only what it copied: server-side apply under its own field manager keeps everybody else's labels apart. What it
 //! copied stands in an annotation on the object, because cached reads carry no managed fields and a plugin's memory does
 //! not outlive its term.
@@ -11,18 +13,14 @@ mod settings;
 use std::time::Duration;
 
 use tenure_plugin::{
-    Cause, Cluster, Error, ListOptions, ObjectRef, Outcome, PartialObject, Reconciler, Request, Result, debug, info,
+    Cause, Cluster, Error, ObjectRef, Outcome, PartialObject, Reconciler, Request, Result, debug, info,
 };
 
 pub use settings::{OnConflict, Settings};
 
 use object::{Namespace, Step};
 
-/// Writes in one call: a big namespace is worked off in several, so that none runs into the time limit and other keys get
-/// their turn.
-const WRITES_PER_CALL_MAX: usize = 50;
-/// After a full batch, and when the budget is used up and the host does not say for how long.
-const NEXT_BATCH: Duration = Duration::from_millis(100);
+/// When the budget is used up and the host does not say for how long.
 const BUDGET_PAUSE: Duration = Duration::from_secs(1);
 
 /// The plugin.
@@ -44,73 +42,34 @@ impl Reconciler for LabelPropagator {
         if request.cause == Cause::Scheduled {
             return Ok(Outcome::done());
         }
-        let outcome = if request.object.kind.is("v1", "Namespace") {
-            self.propagate_to_all(&request, cluster)
-        } else {
-            self.propagate_to_one(&request, cluster)
-        };
-        match outcome {
+        if request.object.kind.is("v1", "Namespace") {
+            return Err(Error::guest(
+                "called for a Namespace: give its [[watch]] an `enqueue` for each kind in settings.kinds, as the shipped plugin.toml has",
+            ));
+        }
+        match self.propagate_to(&request, cluster) {
             Err(error) if error.is_limited() => Ok(Outcome::requeue_after(error.retry_after().unwrap_or(BUDGET_PAUSE))),
-            other => other,
+            other => other.map(|()| Outcome::done()),
         }
     }
 }
 
 impl LabelPropagator {
-    fn propagate_to_all(&self, request: &Request, cluster: &Cluster) -> Result<Outcome> {
-        let Some(namespace) = request.body::<Namespace>()?.filter(Namespace::is_staying) else {
-            return Ok(Outcome::done()); // its objects go with it
+    fn propagate_to(&self, request: &Request, cluster: &Cluster) -> Result<()> {
+        let reference = &request.object;
+        let (Some(object), Some(namespace)) = (request.body::<PartialObject>()?, &reference.namespace) else {
+            return Ok(()); // gone, or a kind without a namespace
         };
-        let name = &namespace.metadata.name;
-        let mut writes = 0;
-        for kind in &self.settings.kinds {
-            for object in cluster.list::<PartialObject>(kind, ListOptions::in_namespace(name).metadata_only()) {
-                let object = match object {
-                    Err(error) if error.is_denied() => {
-                        debug!(namespace = name; "not granted, left alone: {}", error.message());
-                        break;
-                    }
-                    object => object?,
-                };
-                let reference = kind.named(name, &object.metadata.name);
-                writes += usize::from(self.propagate(&namespace, &reference, &object, cluster)?);
-                if writes >= WRITES_PER_CALL_MAX {
-                    return Ok(Outcome::requeue_after(NEXT_BATCH));
-                }
-            }
+        if request.cause == Cause::Deleted || !self.settings.kinds.contains(&reference.kind) {
+            return Ok(());
         }
-        if writes > 0 {
-            info!(namespace = name, objects = writes; "carried the namespace's labels and annotations to its objects");
-        }
-        Ok(Outcome::done())
-    }
-
-    fn propagate_to_one(&self, request: &Request, cluster: &Cluster) -> Result<Outcome> {
-        let (Some(object), Some(namespace)) = (request.body::<PartialObject>()?, &request.object.namespace) else {
-            return Ok(Outcome::done()); // gone, or a kind without a namespace
+        let namespace = cluster.find::<Namespace>(&ObjectRef::namespace(namespace))?;
+        let Some(namespace) = namespace.filter(Namespace::is_staying) else {
+            return Ok(()); // its objects go with it
         };
-        if request.cause == Cause::Deleted || !self.settings.kinds.contains(&request.object.kind) {
-            return Ok(Outcome::done());
-        }
-        if let Some(namespace) =
-            cluster.find::<Namespace>(&ObjectRef::namespace(namespace))?.filter(Namespace::is_staying)
-        {
-            self.propagate(&namespace, &request.object, &object, cluster)?;
-        }
-        Ok(Outcome::done())
-    }
-
-    /// Brings one object up to date; says whether that took a write.
-    fn propagate(
-        &self,
-        namespace: &Namespace,
-        reference: &ObjectRef,
-        object: &PartialObject,
-        cluster: &Cluster,
-    ) -> Result<bool> {
-        let mut step = Step::new(&self.settings, namespace, object);
+        let mut step = Step::new(&self.settings, &namespace, &object);
         if !step.is_needed() {
-            return Ok(false);
+            return Ok(());
         }
         cluster.proceed()?;
         let force = self.settings.on_conflict == OnConflict::Overwrite;
@@ -122,17 +81,16 @@ impl LabelPropagator {
             answer = self.apply(reference, &step, force, cluster);
         }
         match answer {
-            Ok(()) => Ok(true),
             // The uid did not fit: the object is gone or another one. If there is another, it has a call of its own.
             Err(error) if error.is_conflict() || error.is_not_found() => {
                 debug!(object = reference, reason = error.reason(); "the object changed hands; its next change will be handled");
-                Ok(false)
+                Ok(())
             }
             Err(error) if error.is_denied() => {
                 info!(object = reference; "not granted, left alone: {}", error.message());
-                Ok(false)
+                Ok(())
             }
-            Err(error) => Err(error),
+            other => other,
         }
     }
 

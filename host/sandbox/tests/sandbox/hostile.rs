@@ -4,9 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tenure_sandbox::{
-    CallError, Error, Host, InstanceLimits, InstantiateError, KillSwitch, LoadError, fixtures,
-};
+use tenure_sandbox::{CallError, Error, Host, InstanceLimits, InstantiateError, KillSwitch, LoadError, fixtures};
 
 use crate::host::{Answer, LONG, TestHost, instance, load, request, sandbox};
 

@@ -194,7 +194,8 @@ async fn what_each_limit_refused_is_counted_for_the_plugin() {
         "(table $table 1 funcref)",
         "(drop (table.grow $table (ref.null func) (i32.const 100))) (i32.const 1024)",
     );
-    let tight = InstanceLimits { memory_bytes_max: 20 * PAGE_BYTES, table_elements_max: 10, ..InstanceLimits::default() };
+    let tight =
+        InstanceLimits { memory_bytes_max: 20 * PAGE_BYTES, table_elements_max: 10, ..InstanceLimits::default() };
     let little = InstanceLimits { request_bytes_max: 30, ..InstanceLimits::default() };
     let short = InstanceLimits { response_bytes_max: 30, ..InstanceLimits::default() };
     for (limit, wasm, limits) in [

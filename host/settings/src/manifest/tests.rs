@@ -15,6 +15,18 @@ api-version = "v1"
 kind = "ConfigMap"
 label-selector = "tenure.dev/propagate=true"
 finalizer = true
+[[watch]]
+api-version = "v1"
+kind = "Namespace"
+enqueue = [{ by = "namespace", api-version = "v1", kind = "ConfigMap" }]
+[[watch]]
+api-version = "example.com/v1"
+kind = "Part"
+[[watch.enqueue]]
+by = "labelled-with-name"
+label = "example.com/part"
+api-version = "v1"
+kind = "ConfigMap"
 [[schedule]]
 every = "10m"
 [[permission]]
@@ -66,6 +78,39 @@ fn a_whole_manifest_is_understood() {
                     ),
                     field_selector: None,
                     finalizer: true,
+                    enqueue: [],
+                },
+                Watch {
+                    api_version: "v1",
+                    kind: "Namespace",
+                    namespace: None,
+                    label_selector: None,
+                    field_selector: None,
+                    finalizer: false,
+                    enqueue: [
+                        Enqueue {
+                            api_version: "v1",
+                            kind: "ConfigMap",
+                            by: Namespace,
+                        },
+                    ],
+                },
+                Watch {
+                    api_version: "example.com/v1",
+                    kind: "Part",
+                    namespace: None,
+                    label_selector: None,
+                    field_selector: None,
+                    finalizer: false,
+                    enqueue: [
+                        Enqueue {
+                            api_version: "v1",
+                            kind: "ConfigMap",
+                            by: LabelledWithName(
+                                "example.com/part",
+                            ),
+                        },
+                    ],
                 },
             ],
             schedules: [
@@ -185,6 +230,35 @@ fn a_manifest_that_cannot_be_used_says_where_and_why() {
 }
 
 #[test]
+fn a_mapping_that_cannot_be_followed_says_where_and_why() {
+    let mapping = |enqueue: &str| {
+        let watches =
+            "[[watch]]\napi-version = \"v1\"\nkind = \"ConfigMap\"\n[[watch]]\napi-version = \"v1\"\nkind = \"Secret\"";
+        with(&format!("{watches}\nenqueue = [{{ {enqueue} }}]"))
+    };
+    check_errors(
+        &[
+            &mapping("by = \"owner\", api-version = \"v1\", kind = \"Secret\""),
+            &mapping("by = \"owner\", api-version = \"v2\", kind = \"ConfigMap\""),
+            &mapping("by = \"owner\", api-version = \"v1\", kind = \"ConfigMap\", label = \"a\""),
+            &mapping("by = \"same-label\", api-version = \"v1\", kind = \"ConfigMap\""),
+            &mapping("by = \"same-label\", api-version = \"v1\", kind = \"ConfigMap\", label = \"a b\""),
+            &mapping("by = \"name\", api-version = \"v1\", kind = \"ConfigMap\""),
+            &mapping("by = \"owner\", api-version = \"v1\", knd = \"ConfigMap\""),
+        ],
+        &expect![[r#"
+            tenure-plugins/x:10:12: `watch.enqueue` names v1 Secret, which no [[watch]] without `enqueue` is for; add one, which also selects the objects that count
+            tenure-plugins/x:10:12: `watch.enqueue` names v2 ConfigMap, which no [[watch]] without `enqueue` is for; add one, which also selects the objects that count
+            tenure-plugins/x:10:12: `watch.enqueue.label` says nothing here: `by` goes by no label; leave it out
+            tenure-plugins/x:10:12: `watch.enqueue` needs `label`, the key of the label that `by` is about
+            tenure-plugins/x:10:12: `watch.enqueue.label` "a b" is no key of a label; write one such as "app.kubernetes.io/part-of"
+            tenure-plugins/x:10:19: `watch.2.enqueue.1.by` cannot be read: unknown variant `name`, expected one of `controller`, `owner`, `namespace`, `named-by-label`, `labelled-with-name`, `same-label`
+            tenure-plugins/x:10:48: unknown key `watch.enqueue.knd`; did you mean `kind`?
+        "#]],
+    );
+}
+
+#[test]
 fn what_this_version_cannot_do_is_refused_by_name() {
     check_errors(
         &[
@@ -224,9 +298,9 @@ fn a_manifest_that_nests_without_end_is_refused() {
         with(&format!("[settings]\n{} = 1", vec!["a"; 100_000].join("."))),
         with(&format!("[settings.{}]", vec!["a"; 100_000].join("."))),
     ];
-    let reading = std::thread::Builder::new().stack_size(2 << 20).spawn(move || {
-        manifests.map(|manifest| Manifest::parse(&manifest, "x").expect_err("too deep").to_string())
-    });
+    let reading = std::thread::Builder::new()
+        .stack_size(2 << 20)
+        .spawn(move || manifests.map(|manifest| Manifest::parse(&manifest, "x").expect_err("too deep").to_string()));
     for error in reading.expect("a thread").join().expect("no panic") {
         assert!(error.contains("nests more than 32 levels deep"), "{error}");
     }

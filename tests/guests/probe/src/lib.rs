@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tenure_plugin::{Cluster, Error, GetOptions, ObjectRef, Outcome, Reconciler, Request, Result, info};
+use tenure_plugin::{
+    Cluster, Error, GetOptions, Kind, ListOptions, ObjectRef, Outcome, Reconciler, Request, Result, info,
+};
 
 /// The manifest's `[settings]`.
 #[derive(Debug, Deserialize)]
@@ -48,6 +50,8 @@ enum Behaviour {
     Flood,
     /// Write where nothing is granted, and what is not the plugin's to say; stamp the answers' reasons.
     Trespass,
+    /// Stamp it with `probe/gathered`: what the ConfigMaps labelled `probe-part` beside it hold.
+    Gather,
 }
 
 /// The plugin.
@@ -84,6 +88,7 @@ impl Reconciler for Probe {
             Behaviour::Cry => Err(Error::guest(format!("told to\n{{\"forged\":1}}\u{1b}[2J{}", "x".repeat(1 << 20)))),
             Behaviour::Flood => flood(cluster, object),
             Behaviour::Trespass => self.trespass(cluster, object),
+            Behaviour::Gather => self.gather(cluster, object),
         }?;
         Ok(Outcome::done())
     }
@@ -141,13 +146,27 @@ impl Probe {
         }
         let label = json!({"metadata": {"labels": {"tenure.dev/plugin": "true"}}});
         let spoofed = json!({"metadata": {"managedFields": [{"manager": "kubectl", "operation": "Update"}]}});
-        for body in [label, spoofed, json!({"apiVersion": "v1", "kind": "Secret"}), json!({"metadata": {"namespace": "other"}})] {
+        for body in
+            [label, spoofed, json!({"apiVersion": "v1", "kind": "Secret"}), json!({"metadata": {"namespace": "other"}})]
+        {
             reasons.push(reason(cluster.merge_patch::<Value>(object, &body)));
         }
         for path in ["x/metadata/annotations/y", "/metadata/managedFields/0/manager"] {
-            reasons.push(reason(cluster.json_patch::<Value>(object, &json!([{"op": "add", "path": path, "value": "z"}]))));
+            reasons
+                .push(reason(cluster.json_patch::<Value>(object, &json!([{"op": "add", "path": path, "value": "z"}]))));
         }
         self.stamp(cluster, object, json!({"probe/reasons": reasons.join(",")}))
+    }
+
+    fn gather(&self, cluster: &Cluster, object: &ObjectRef) -> Result<()> {
+        let options = ListOptions::in_namespace(object.namespace.clone().unwrap_or_default()).labelled("probe-part");
+        let mut gathered = Vec::new();
+        for part in cluster.list::<Value>(&Kind::config_map(), options) {
+            let part = part?;
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            gathered.push(format!("{}={}", text(&part["metadata"]["name"]), text(&part["data"]["value"])));
+        }
+        self.stamp(cluster, object, json!({"probe/gathered": gathered.join(",")}))
     }
 }
 
