@@ -180,9 +180,10 @@ impl Runner {
     fn wake_at(&self) -> Instant {
         let now = Instant::now();
         let may_call = self.circuit.calls_max(now) > 0;
-        let queue = self.queue.poll_timeout().filter(|_| may_call);
+        let budget = self.budget.empty_until(now);
+        let queue = self.queue.poll_timeout().filter(|_| may_call && budget.is_none());
         let circuit = self.circuit.closes_at().filter(|_| !may_call);
-        [queue, circuit, self.schedules.next(now)].into_iter().flatten().fold(now + SHOW_EVERY, Instant::min)
+        [queue, circuit, budget, self.schedules.next(now)].into_iter().flatten().fold(now + SHOW_EVERY, Instant::min)
     }
 
     fn changed(&mut self, key: WatchKey, change: Change) {
@@ -271,7 +272,8 @@ impl Runner {
     fn hand_out(&mut self) {
         loop {
             let now = Instant::now();
-            if self.calls.len() >= self.circuit.calls_max(now) {
+            // Without a budget most calls would only be told to come again: thousands of keys would be a busy loop.
+            if self.calls.len() >= self.circuit.calls_max(now) || self.budget.empty_until(now).is_some() {
                 return;
             }
             let Some(ready) = self.queue.poll(now) else { return };
