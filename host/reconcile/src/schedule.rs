@@ -3,22 +3,55 @@
 
 use std::time::Duration;
 
+use crate::cron::Cron;
+
 /// Shorter periods are a busy loop, not a schedule; objects that change are watched.
 const PERIOD_MIN: Duration = Duration::from_secs(1);
 
-/// Instants at a fixed distance from each other: `offset + n * period` since 1970, the offset following from a name, so
-/// that plugins with the same period don't come due together.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Schedule {
-    period_ns: u128,
-    offset_ns: u128,
+/// When something comes due.
+#[derive(Debug, Clone)]
+pub struct Schedule(Recurrence);
+
+#[derive(Debug, Clone)]
+enum Recurrence {
+    /// Instants at a fixed distance from each other: `offset + n * period` since 1970, the offset following from a name, so
+    /// that plugins with the same period don't come due together.
+    Every { period_ns: u128, offset_ns: u128 },
+    /// Instants by the calendar, and how long after one it is still made up for.
+    Cron { cron: Box<Cron>, catch_up: Duration },
 }
 
-/// A period that is too short.
+/// A schedule that cannot be followed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a schedule every {period:?} is too short; the shortest is {min:?}", min = PERIOD_MIN)]
-pub struct InvalidPeriod {
-    period: Duration,
+pub enum InvalidSchedule {
+    /// The period is too short.
+    #[error("a schedule every {period:?} is too short; the shortest is {min:?}", min = PERIOD_MIN)]
+    PeriodTooShort {
+        /// The period.
+        period: Duration,
+    },
+    /// Not a cron expression.
+    #[error(
+        "cron = {expression:?}: {problem}; write minute, hour, day of month, month and day of week, such as \"30 3 * * MON-FRI\""
+    )]
+    Cron {
+        /// As given.
+        expression: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Such as the 30th of February.
+    #[error("cron = {expression:?} never comes due")]
+    Never {
+        /// As given.
+        expression: String,
+    },
+    /// Not a time zone.
+    #[error("time-zone = {name:?} is none of the IANA database; write one such as \"Europe/Berlin\" or \"UTC\"")]
+    TimeZone {
+        /// As given.
+        name: String,
+    },
 }
 
 impl Schedule {
@@ -26,25 +59,63 @@ impl Schedule {
     ///
     /// # Errors
     /// When `period` is under a second.
-    pub fn every(period: Duration, name: &str) -> Result<Self, InvalidPeriod> {
+    pub fn every(period: Duration, name: &str) -> Result<Self, InvalidSchedule> {
         if period < PERIOD_MIN {
-            return Err(InvalidPeriod { period });
+            return Err(InvalidSchedule::PeriodTooShort { period });
         }
         let period_ns = period.as_nanos();
-        Ok(Self { period_ns, offset_ns: u128::from(fnv1a(name.as_bytes())) % period_ns })
+        Ok(Self(Recurrence::Every { period_ns, offset_ns: u128::from(fnv1a(name.as_bytes())) % period_ns }))
     }
 
-    /// The first instant after `after_wall`; both since 1970.
+    /// By a cron expression of five fields, read in a time zone of the IANA database. An instant that passed no longer than
+    /// `catch_up` ago is made up for at a start.
+    ///
+    /// # Errors
+    /// When one of the two is not what it is to be, or the expression never comes due.
+    pub fn cron(expression: &str, time_zone: &str, catch_up: Duration) -> Result<Self, InvalidSchedule> {
+        Ok(Self(Recurrence::Cron { cron: Box::new(Cron::new(expression, time_zone)?), catch_up }))
+    }
+
+    /// The first instant after `after_wall`; both since 1970. [`Duration::MAX`] where none ever comes.
     #[must_use]
     pub fn next(&self, after_wall: Duration) -> Duration {
-        let after_ns = after_wall.as_nanos();
-        let next_ns = match after_ns.checked_sub(self.offset_ns) {
-            None => self.offset_ns,
-            Some(since_offset_ns) => self.offset_ns + (since_offset_ns / self.period_ns + 1) * self.period_ns,
-        };
-        let nanos = u32::try_from(next_ns % 1_000_000_000).unwrap_or(0);
-        u64::try_from(next_ns / 1_000_000_000).map_or(Duration::MAX, |seconds| Duration::new(seconds, nanos))
+        match &self.0 {
+            Recurrence::Every { period_ns, offset_ns } => {
+                let next_ns = match after_wall.as_nanos().checked_sub(*offset_ns) {
+                    None => *offset_ns,
+                    Some(since_offset_ns) => offset_ns + (since_offset_ns / period_ns + 1) * period_ns,
+                };
+                since_epoch(next_ns)
+            }
+            Recurrence::Cron { cron, .. } => cron.next(after_wall).unwrap_or(Duration::MAX),
+        }
     }
+
+    /// The last instant that is not after `at_wall`, if there was one; both since 1970.
+    #[must_use]
+    pub fn last(&self, at_wall: Duration) -> Option<Duration> {
+        match &self.0 {
+            Recurrence::Every { period_ns, offset_ns } => {
+                let since_offset_ns = at_wall.as_nanos().checked_sub(*offset_ns)?;
+                Some(since_epoch(offset_ns + since_offset_ns / period_ns * period_ns))
+            }
+            Recurrence::Cron { cron, .. } => cron.last(at_wall),
+        }
+    }
+
+    /// The instant that whoever starts at `now_wall` makes up for, because nobody may have been there for it.
+    #[must_use]
+    pub fn missed(&self, now_wall: Duration) -> Option<Duration> {
+        match &self.0 {
+            Recurrence::Every { .. } => None,
+            Recurrence::Cron { cron, catch_up } => cron.last(now_wall).filter(|last| now_wall - *last <= *catch_up),
+        }
+    }
+}
+
+fn since_epoch(nanos: u128) -> Duration {
+    let subsecond = u32::try_from(nanos % 1_000_000_000).unwrap_or(0);
+    u64::try_from(nanos / 1_000_000_000).map_or(Duration::MAX, |seconds| Duration::new(seconds, subsecond))
 }
 
 /// FNV-1a, 64 bits: fixed for good, because replicas of different versions must agree.
@@ -80,6 +151,18 @@ mod tests {
         assert_ne!(next("a"), next("b"));
     }
 
+    #[test]
+    fn only_a_cron_schedule_is_made_up_for_and_only_for_so_long() {
+        let (hour, start) = (Duration::from_secs(3600), Duration::from_secs(1_800_000_000));
+        let cron = Schedule::cron("0 * * * *", "UTC", Duration::from_secs(60)).unwrap();
+        let due = cron.next(start);
+        assert_eq!(cron.missed(due), Some(due));
+        assert_eq!(cron.missed(due + Duration::from_secs(60)), Some(due));
+        assert_eq!(cron.missed(due + Duration::from_secs(61)), None);
+        let every = Schedule::every(hour, "a").unwrap();
+        assert_eq!(every.missed(every.next(start)), None);
+    }
+
     proptest! {
         #[test]
         fn the_next_instant_is_after_now_by_at_most_a_period(
@@ -90,6 +173,8 @@ mod tests {
             let next = schedule.next(after);
             prop_assert!(next > after && next <= after + period);
             prop_assert_eq!(schedule.next(next), next + period);
+            prop_assert_eq!(schedule.last(next), Some(next));
+            prop_assert!(schedule.last(after).is_none_or(|last| last <= after && last + period == next));
         }
     }
 }

@@ -27,7 +27,7 @@ pub use flags::Flags;
 pub use grant::Grant;
 pub use identity::{InvalidPluginIdentity, PluginIdentity};
 pub use limits::{LimitError, Limits, RequestedLimits};
-pub use manifest::{By, Chunk, Enqueue, Fence, MANIFEST_BYTES_MAX, Manifest, ManifestError, RunOn, Watch};
+pub use manifest::{By, Chunk, Enqueue, Fence, MANIFEST_BYTES_MAX, Manifest, ManifestError, Recurrence, RunOn, Watch};
 pub use place::Place;
 pub use profile::Profile;
 pub use settings::{

@@ -1,7 +1,5 @@
 //! A plugin's `plugin.toml`: what it watches, when it is called, and what it asks for. Grants nothing.
 
-use std::time::Duration;
-
 use serde::Deserialize;
 use tenure_capability::Rule;
 
@@ -12,8 +10,10 @@ use crate::identity::is_dns_name;
 use crate::keys::keys_of;
 use crate::raw::{RawChunk, RawEnqueue, RawManifest, RawManifestLimits, RawRule, RawSchedule, RawWatch};
 
+mod schedule;
 mod watch;
 
+pub use schedule::Recurrence;
 pub use watch::{By, Enqueue, Watch};
 
 /// Bytes of a manifest: text that somebody wrote, and at most 1024 chunks. A ConfigMap cannot hold much more.
@@ -26,8 +26,6 @@ const WATCHES_MAX: usize = 64;
 const SCHEDULES_MAX: usize = 16;
 /// Chunks of one artifact: at 240 KiB each far more than any host's limit for artifacts.
 const CHUNKS_MAX: usize = 1024;
-/// Shorter periods are a busy loop, not a schedule.
-const EVERY_MIN: Duration = Duration::from_secs(1);
 
 /// Where a plugin runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -66,8 +64,8 @@ pub struct Manifest {
     pub run_on: RunOn,
     /// What it is called for.
     pub watches: Vec<Watch>,
-    /// How often it is called without cause.
-    pub schedules: Vec<Duration>,
+    /// When it is called without cause.
+    pub schedules: Vec<Recurrence>,
     /// What it asks to be allowed; never more than a request.
     pub permissions: Vec<Rule>,
     /// What it asks to be held to: [`crate::Limits::tightened_by`].
@@ -97,7 +95,6 @@ static FORM: Form = Form {
         _ => &[],
     },
     unsupported: &[
-        ("schedule.cron", "write every = \"10m\""),
         ("oci", "put the Wasm into the ConfigMap, its chunks or the plugin directory"),
         ("artifact", "put the Wasm into the ConfigMap, its chunks or the plugin directory"),
         ("signature", "pin the Wasm by `digest` in the host's [[grant]]"),
@@ -147,7 +144,7 @@ impl Manifest {
         }
         let watches = watch::read_watches(&raw.watch, &source)?;
         let schedules =
-            raw.schedule.iter().map(|schedule| read_schedule(schedule, &source)).collect::<Result<_, _>>()?;
+            raw.schedule.iter().map(|schedule| schedule::read_schedule(schedule, &source)).collect::<Result<_, _>>()?;
         let permissions = raw.permission.iter().map(|rule| read_rule(rule, &source, "permission"));
         let chunks = raw.chunk.iter().map(|chunk| read_chunk(chunk, &source)).collect::<Result<_, _>>()?;
         Ok(Self {
@@ -170,16 +167,6 @@ fn bounded<T>(source: &Source<'_>, key: &str, list: &[T], max: usize) -> Result<
     }
     let message = format!("stands there {} times, and at most {max} are allowed; split the plugin", list.len());
     Err(source.value_error(&(0..0), key, message))
-}
-
-fn read_schedule(raw: &RawSchedule, source: &Source<'_>) -> Result<Duration, DocumentError> {
-    let every = raw.every.get_ref().0;
-    if every < EVERY_MIN {
-        let message =
-            format!("{every:?} is too short; the shortest is {EVERY_MIN:?}, and objects that change are watched");
-        return Err(source.value_error(&raw.every.span(), "schedule.every", message));
-    }
-    Ok(every)
 }
 
 fn read_chunk(raw: &toml::Spanned<RawChunk>, source: &Source<'_>) -> Result<Chunk, DocumentError> {

@@ -138,7 +138,7 @@ pub(crate) struct RawManifest {
     #[serde(default)]
     pub(crate) watch: Vec<Spanned<RawWatch>>,
     #[serde(default)]
-    pub(crate) schedule: Vec<RawSchedule>,
+    pub(crate) schedule: Vec<Spanned<RawSchedule>>,
     #[serde(default)]
     pub(crate) permission: Vec<Spanned<RawRule>>,
     #[serde(default)]
@@ -186,7 +186,10 @@ pub(crate) enum RawBy {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct RawSchedule {
-    pub(crate) every: Spanned<Span>,
+    pub(crate) every: Key<Span>,
+    pub(crate) cron: Key<String>,
+    pub(crate) time_zone: Key<String>,
+    pub(crate) catch_up: Key<Span>,
 }
 
 #[derive(Debug, Deserialize)]

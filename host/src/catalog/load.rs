@@ -11,7 +11,7 @@ use tenure_cluster::{Cluster, FieldSelector, ResolveError, ResourceKey, Selector
 use tenure_plugin_source::Artifact;
 use tenure_reconcile::Schedule;
 use tenure_sandbox::{InstanceLimits, Kind, Loaded, Sandbox};
-use tenure_settings::{By, Enqueue, Grant, Limits, Manifest, RunOn, Watch};
+use tenure_settings::{By, Enqueue, Grant, Limits, Manifest, Recurrence, RunOn, Watch};
 
 use super::ready::{Budgets, Ready, ResolvedEnqueue, ResolvedWatch};
 use super::trial;
@@ -270,12 +270,14 @@ fn scopes(resource: &ResourceKey, rules: &[Rule]) -> Vec<Option<String>> {
 }
 
 fn schedules(manifest: &Manifest, identity: &str) -> Result<Vec<Schedule>, Refusal> {
-    let every = manifest
-        .schedules
-        .iter()
-        .enumerate()
-        .map(|(number, every)| Schedule::every(*every, &format!("{identity}#{number}")));
-    every.collect::<Result<_, _>>().map_err(|error| Refusal::for_good(describe(&error)))
+    let follow = |(number, recurrence): (usize, &Recurrence)| match recurrence {
+        Recurrence::Every(period) => Schedule::every(*period, &format!("{identity}#{number}")),
+        Recurrence::Cron { expression, time_zone, catch_up } => Schedule::cron(expression, time_zone, *catch_up),
+    };
+    let schedules = manifest.schedules.iter().enumerate().map(follow);
+    schedules
+        .collect::<Result<_, _>>()
+        .map_err(|error| Refusal::for_good(format!("[[schedule]]: {}", describe(&error))))
 }
 
 fn budgets(limits: &Limits) -> Budgets {

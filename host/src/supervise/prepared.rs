@@ -9,6 +9,7 @@ use tenure_sandbox::{Cause, Error, Kind, ObjectRef, Request};
 
 use super::answer;
 use super::key::Key;
+use super::schedules;
 use super::term::TermContext;
 use super::watched::Watched;
 use crate::catalog::Ready;
@@ -81,6 +82,13 @@ impl Prepared {
 }
 
 fn of_schedule(plugin: &Ready, ready: &ReadyKey<Key>) -> Request {
+    let mut extra = vec![("schedule".into(), ready.key.to_string())];
+    if let Key::Schedule(number) = &ready.key
+        && let Some(due) = plugin.schedules[*number].last(schedules::wall_now())
+        && let Ok(due) = jiff::Timestamp::UNIX_EPOCH.checked_add(due)
+    {
+        extra.push(("due".into(), due.to_string()));
+    }
     let (namespace, name) = plugin.identity.split_once('/').unwrap_or(("", &plugin.identity));
     Request {
         cause: in_contract(ready.cause),
@@ -90,7 +98,7 @@ fn of_schedule(plugin: &Ready, ready: &ReadyKey<Key>) -> Request {
             name: name.to_owned(),
         },
         body: None,
-        extra: vec![("schedule".into(), ready.key.to_string())],
+        extra,
     }
 }
 

@@ -24,7 +24,7 @@ use super::mapped::{Mapped, Reach};
 use super::own_writes::OwnWrites;
 use super::prepared::Prepared;
 use super::refused::Refused;
-use super::schedules::Schedules;
+use super::schedules::{self, Schedules};
 use super::term::TermContext;
 use super::watched::Watched;
 use super::workers::Workers;
@@ -79,7 +79,7 @@ impl Runner {
             refused: Refused::since_now(&ready.loaded, &budget),
             budget,
             queue: Queue::new(&settings, term.live.term().get()),
-            schedules: Schedules::new(&ready.schedules),
+            schedules: Schedules::new(&ready.schedules, schedules::wall_now()),
             circuit: Circuit::default(),
             circuit_message: None,
             watched: Watched::default(),
@@ -171,7 +171,9 @@ impl Runner {
                     Some(change) => self.changed(key, change),
                     None => bail!("the watch of {key} ended though nobody asked for it"),
                 },
-                () = tokio::time::sleep_until(wake.into()), if !stopping => self.schedules.queue_due(&mut self.queue),
+                () = tokio::time::sleep_until(wake.into()), if !stopping => {
+                    self.schedules.queue_due(&mut self.queue, Instant::now(), schedules::wall_now());
+                }
                 _ = show.tick() => self.show(),
             }
         }

@@ -52,13 +52,27 @@ pub struct Request {
     /// What it is about. For a schedule: the plugin's own ConfigMap or file, as kind `Schedule`.
     pub object: ObjectRef,
     body: Option<String>,
+    due: Option<String>,
 }
 
 impl Request {
     /// A request, as the host or a test makes it. `body` is the object's JSON, absent when it is gone.
     #[must_use]
     pub fn new(cause: Cause, object: ObjectRef, body: Option<String>) -> Self {
-        Self { cause, object, body }
+        Self { cause, object, body, due: None }
+    }
+
+    /// For a schedule: the instant it came due.
+    #[must_use]
+    pub fn with_due(self, due: impl Into<String>) -> Self {
+        Self { due: Some(due.into()), ..self }
+    }
+
+    /// For a schedule: the last instant it came due, such as `2026-11-21T03:30:00Z`. The same for every call about that
+    /// instant, by whichever replica: what is stored under it need not be done twice.
+    #[must_use]
+    pub fn due(&self) -> Option<&str> {
+        self.due.as_deref()
     }
 
     /// The object's JSON as the cache has it; with [`Cause::Deleted`] its last known state, if any.

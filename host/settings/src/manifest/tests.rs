@@ -29,6 +29,9 @@ api-version = "v1"
 kind = "ConfigMap"
 [[schedule]]
 every = "10m"
+[[schedule]]
+cron = "30 3 * * MON-FRI"
+time-zone = "Europe/Berlin"
 [[permission]]
 api-groups = [""]
 resources = ["configmaps"]
@@ -114,7 +117,14 @@ fn a_whole_manifest_is_understood() {
                 },
             ],
             schedules: [
-                600s,
+                Every(
+                    600s,
+                ),
+                Cron {
+                    expression: "30 3 * * MON-FRI",
+                    time_zone: "Europe/Berlin",
+                    catch_up: 300s,
+                },
             ],
             permissions: [
                 Rule {
@@ -201,6 +211,9 @@ fn a_manifest_that_cannot_be_used_says_where_and_why() {
             &with("[[watch]]\napi-version = \"v1\"\nkind = \"config map\""),
             &with("[[watch]]\napi-version = \"v1\"\nkind = \"Pod\"\nnamespace = \"team-*\""),
             &with("[[schedule]]\nevery = \"10ms\""),
+            &with("[[schedule]]\ntime-zone = \"UTC\""),
+            &with("[[schedule]]\nevery = \"10m\"\ncron = \"0 * * * *\""),
+            &with("[[schedule]]\nevery = \"10m\"\ncatch-up = \"1h\""),
             &with("[limits]\nmemory = 0"),
             &with("[limits]\ninstances = 3"),
             &with("[settings]\nratio = nan"),
@@ -218,6 +231,9 @@ fn a_manifest_that_cannot_be_used_says_where_and_why() {
             tenure-plugins/x:4:1: `watch.kind` "config map" is none; write it as in manifests, such as "ConfigMap"
             tenure-plugins/x:4:1: `watch.namespace` "team-*" is no namespace; write one name, or leave the key out for all that are granted
             tenure-plugins/x:5:9: `schedule.every` 10ms is too short; the shortest is 1s, and objects that change are watched
+            tenure-plugins/x:4:1: `schedule` needs `every` or `cron`
+            tenure-plugins/x:4:1: `schedule` has both `every` and `cron`; make it two
+            tenure-plugins/x:6:12: `schedule.catch-up` belongs to `cron`; leave it out beside `every`
             tenure-plugins/x:5:10: `limits.memory` must be more than 0; leave the key out for the default
             tenure-plugins/x:5:1: unknown key `limits.instances`; known here: memory, table-elements, reconcile-timeout, concurrency, requests-per-second, request-bytes, response-bytes, log-lines-per-second
             tenure-plugins/x:4:1: `settings` has a number that JSON cannot write; nan and inf are none there
@@ -261,13 +277,8 @@ fn a_mapping_that_cannot_be_followed_says_where_and_why() {
 #[test]
 fn what_this_version_cannot_do_is_refused_by_name() {
     check_errors(
-        &[
-            "name = \"x\"\n[[schedule]]\ncron = \"0 * * * *\"\n",
-            "name = \"x\"\noci = \"registry/x@sha256:1\"\n",
-            "name = \"x\"\nservice-account = \"x\"\n",
-        ],
+        &["name = \"x\"\noci = \"registry/x@sha256:1\"\n", "name = \"x\"\nservice-account = \"x\"\n"],
         &expect![[r#"
-            tenure-plugins/x:3:1: `schedule.cron` is not supported by this version; write every = "10m"
             tenure-plugins/x:2:1: `oci` is not supported by this version; put the Wasm into the ConfigMap, its chunks or the plugin directory
             tenure-plugins/x:2:1: `service-account` is not supported by this version; it can only ever stand in the host's [[grant]]
         "#]],

@@ -78,7 +78,12 @@ impl From<bindings::Request> for Request {
             namespace: object.namespace,
             name: object.name,
         };
-        Request::new(cause, object, request.body)
+        let due = request.extra.into_iter().find_map(|(key, due)| (key == "due").then_some(due));
+        let request = Request::new(cause, object, request.body);
+        match due {
+            Some(due) => request.with_due(due),
+            None => request,
+        }
     }
 }
 

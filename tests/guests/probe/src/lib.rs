@@ -1,7 +1,7 @@
 //! A plugin that does what a whole-host test tells it to, good or bad.
 //!
 //! Every watched ConfigMap gets annotations that say who wrote last: `probe/term` and `probe/value`. What else happens is
-//! the setting `behaviour`.
+//! the setting `behaviour`. A schedule stamps the ConfigMap `scheduled` in `default`, with `probe/due`.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tenure_plugin::{
-    Cluster, Error, GetOptions, Kind, ListOptions, ObjectRef, Outcome, Reconciler, Request, Result, info,
+    Cause, Cluster, Error, GetOptions, Kind, ListOptions, ObjectRef, Outcome, Reconciler, Request, Result, info,
 };
 
 /// The manifest's `[settings]`.
@@ -70,6 +70,11 @@ impl Reconciler for Probe {
     }
 
     fn reconcile(&mut self, request: Request, cluster: &Cluster) -> Result<Outcome> {
+        if request.cause == Cause::Scheduled {
+            let target = ObjectRef::config_map("default", "scheduled");
+            self.stamp(cluster, &target, json!({"probe/due": request.due()}))?;
+            return Ok(Outcome::done());
+        }
         let object = &request.object;
         info!(object = object; "reconcile");
         match self.settings.behaviour {
