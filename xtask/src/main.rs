@@ -10,6 +10,7 @@ mod check;
 mod cli;
 mod cluster;
 mod demo;
+mod deploy;
 mod go;
 mod image;
 mod long;

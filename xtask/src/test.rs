@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
 use crate::cli::{DemoArgs, TestArgs};
 use crate::cluster::{self, Programs};
 use crate::process;
 use crate::steps::Steps;
 use crate::workspace::{PURE_ROOMS, TEST_FEATURES, WASM_TARGET, Workspace, in_ci};
-use crate::{check, demo, go, plugins, simulate};
+use crate::{check, demo, deploy, go, plugins, simulate};
 
 /// The first time, everything the workspace stands on is compiled for it, wasmtime among it.
 const COMPILE_LIMIT: Duration = Duration::from_secs(60 * 60);
@@ -49,10 +49,15 @@ pub(crate) fn run(workspace: &Workspace, args: &TestArgs) -> anyhow::Result<()> 
     steps.step("settings", "tenure check --config <file> says what is wrong", || settings(workspace))?;
     if let Some(kubectl) = &programs.kubectl {
         let advice = "kubectl kustomize deploy/kustomize/base";
-        steps.step("deploy", advice, || kustomize(workspace, kubectl))?;
+        steps.step("deploy", advice, || deploy::kustomize(workspace, kubectl))?;
+        if let Some(helm) = &programs.helm {
+            let advice = "change deploy/kustomize and deploy/helm/tenure together; helm template tenure deploy/helm/tenure -n tenure-system";
+            steps.step("chart", advice, || deploy::chart::check(workspace, kubectl, helm))?;
+        }
     }
+    let advice = "promtool says which alert, or which expression of dashboard.json, counted from 0";
     match process::on_path("promtool") {
-        Some(promtool) => steps.step("alerts", "promtool says which alert", || alerts(workspace, &promtool))?,
+        Some(promtool) => steps.step("alerts", advice, || deploy::monitoring(workspace, &promtool))?,
         None => {
             steps.skip("alerts", "there is no promtool: apt-get install prometheus, or https://prometheus.io/download")
         }
@@ -104,6 +109,7 @@ pub(crate) fn set_stage(workspace: &Workspace, cargo: &mut Command, programs: &P
     cargo.env("TENURE_BIN", workspace.tenure("debug")).env("TENURE_PLUGINS", workspace.plugins_folder());
     for (name, file) in [
         ("KUBECTL", &programs.kubectl),
+        ("HELM", &programs.helm),
         ("KUBEBUILDER_ASSETS", &programs.assets),
         ("TENURE_CLIENT_GO", &programs.client_go),
     ] {
@@ -116,8 +122,7 @@ pub(crate) fn set_stage(workspace: &Workspace, cargo: &mut Command, programs: &P
 
 /// A real Kubernetes to test on; what is not there is skipped, loudly and last.
 pub(crate) fn kubernetes(workspace: &Workspace, steps: &mut Steps) -> anyhow::Result<Programs> {
-    let advice =
-        "see what go says; KUBEBUILDER_ASSETS=<folder> and KUBECTL=<file> name programs that are there already";
+    let advice = "see what go says; KUBEBUILDER_ASSETS=<folder>, KUBECTL=<file> and HELM=<file> name programs that are there already";
     let programs = steps.step("kubernetes", advice, || cluster::provide(workspace))?;
     if programs.assets.is_none() {
         steps.skip("tests on a real API server", cluster::MISSING);
@@ -133,6 +138,9 @@ pub(crate) fn kubernetes(workspace: &Workspace, steps: &mut Steps) -> anyhow::Re
             "tests with kubectl",
             "there is no kubectl: https://kubernetes.io/docs/tasks/tools, or KUBECTL=<file>",
         );
+    }
+    if programs.helm.is_none() {
+        steps.skip("tests with Helm", "it is built by Go, which is not there: https://go.dev/dl, or HELM=<file>");
     }
     Ok(programs)
 }
@@ -161,46 +169,4 @@ fn toml_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
-}
-
-/// The alerts, on series in which each must and must not go off.
-fn alerts(workspace: &Workspace, promtool: &Path) -> anyhow::Result<()> {
-    let folder = workspace.root().join("deploy/kustomize/components/monitoring");
-    let rule = std::fs::read_to_string(folder.join("alerts.yaml"))?;
-    let (_, spec) = rule.split_once("\nspec:\n").context("alerts.yaml has no spec")?;
-    // promtool wants what stands in the object, without the object.
-    let rules: String = spec.lines().map(|line| format!("{}\n", line.strip_prefix("  ").unwrap_or(line))).collect();
-    let stage = tempfile::tempdir()?;
-    std::fs::write(stage.path().join("rules.yaml"), rules)?;
-    std::fs::copy(folder.join("alerts-test.yaml"), stage.path().join("alerts-test.yaml"))?;
-    let mut promtool = Command::new(promtool);
-    process::run(promtool.current_dir(stage.path()).args(["test", "rules", "alerts-test.yaml"]), SHORT_LIMIT)
-}
-
-fn kustomize(workspace: &Workspace, kubectl: &Path) -> anyhow::Result<()> {
-    let deploy = workspace.root().join("deploy/kustomize");
-    // The base with every component, as an overlay of a user's would have it.
-    let overlay = tempfile::Builder::new().prefix("overlay-").tempdir_in(&deploy)?;
-    let components: String = ["fence", "flow-schema", "monitoring", "network-policy"]
-        .map(|component| format!("  - ../components/{component}\n"))
-        .concat();
-    let kustomization = format!("resources: [../base]\ncomponents:\n{components}");
-    std::fs::write(overlay.path().join("kustomization.yaml"), kustomization)?;
-    let made = process::output(Command::new(kubectl).arg("kustomize").arg(overlay.path()), SHORT_LIMIT)?;
-    let kinds =
-        ["Deployment", "Role", "RoleBinding", "ServiceAccount", "PodDisruptionBudget", "ConfigMap", "Namespace"];
-    let components = [
-        "ValidatingAdmissionPolicy",
-        "ValidatingAdmissionPolicyBinding",
-        "FlowSchema",
-        "PodMonitor",
-        "PrometheusRule",
-        "NetworkPolicy",
-    ];
-    for kind in kinds.into_iter().chain(components) {
-        if !made.lines().any(|line| line == format!("kind: {kind}")) {
-            bail!("kubectl kustomize of the base and its components makes no {kind}");
-        }
-    }
-    Ok(())
 }

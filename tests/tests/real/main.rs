@@ -2,6 +2,7 @@
 //! stop it or change it.
 
 mod api_tier;
+mod chart;
 mod components;
 mod faults;
 mod fence;

@@ -1,12 +1,13 @@
 //! The programs of a real Kubernetes control plane: those that `KUBEBUILDER_ASSETS` names, or our own build of the released
-//! sources, kept by version.
+//! sources, kept by version. And what tests talk to it with: kubectl, Helm, client-go.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 
+use crate::go::{self, Released};
+use crate::process;
 use crate::workspace::Workspace;
-use crate::{go, process};
 
 /// The version that tests/control-plane/go.mod requires, as Kubernetes counts.
 const VERSION: &str = "v1.36.3";
@@ -19,6 +20,15 @@ const NODE_PROGRAMS: [&str; 3] = ["kube-scheduler", "kubelet", "kube-proxy"];
 /// What tests need of them; kube-controller-manager is not among what the field's own tools download.
 const NEEDED: [&str; 2] = ["etcd", "kube-apiserver"];
 
+const HELM: Released = Released {
+    name: "helm",
+    version: "v4.3.1",
+    module: "helm.sh/helm/v4",
+    packages: &["cmd/helm"],
+    tags: "",
+    link: "-s -w -X helm.sh/helm/v4/internal/version.version=v4.3.1",
+};
+
 /// What there is to test with.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Programs {
@@ -26,6 +36,8 @@ pub(crate) struct Programs {
     pub(crate) assets: Option<PathBuf>,
     /// kubectl.
     pub(crate) kubectl: Option<PathBuf>,
+    /// Helm.
+    pub(crate) helm: Option<PathBuf>,
     /// The candidate of client-go that competes with ours.
     pub(crate) client_go: Option<PathBuf>,
 }
@@ -53,8 +65,9 @@ pub(crate) fn provide(workspace: &Workspace) -> anyhow::Result<Programs> {
             if is_whole(&PROGRAMS, &folder) || go::is_there() { Some(built(workspace)?) } else { None }
         }
     };
-    let programs = Programs { kubectl: kubectl(assets.as_deref())?, assets, client_go: client_go(workspace)? };
-    for file in [&programs.assets, &programs.kubectl, &programs.client_go].into_iter().flatten() {
+    let (kubectl, helm, client_go) = (kubectl(assets.as_deref())?, helm()?, client_go(workspace)?);
+    let programs = Programs { assets, kubectl, helm, client_go };
+    for file in [&programs.assets, &programs.kubectl, &programs.helm, &programs.client_go].into_iter().flatten() {
         println!("    {}", file.display());
     }
     Ok(programs)
@@ -73,14 +86,20 @@ fn given(folder: PathBuf) -> anyhow::Result<PathBuf> {
     Ok(folder)
 }
 
+/// The program that a variable of the environment names.
+fn named(variable: &str) -> anyhow::Result<Option<PathBuf>> {
+    let Some(file) = std::env::var_os(variable).map(PathBuf::from) else { return Ok(None) };
+    if !file.is_file() {
+        bail!("{variable} names {}, which is no file", file.display());
+    }
+    Ok(Some(file))
+}
+
 fn client_go(workspace: &Workspace) -> anyhow::Result<Option<PathBuf>> {
     // Its name is how client-go names itself to the API server, and how tests know its requests.
     const CANDIDATE: &str = "client-go-candidate";
-    if let Some(given) = std::env::var_os("TENURE_CLIENT_GO").map(PathBuf::from) {
-        if !given.is_file() {
-            bail!("TENURE_CLIENT_GO names {}, which is no file", given.display());
-        }
-        return Ok(Some(given));
+    if let Some(named) = named("TENURE_CLIENT_GO")? {
+        return Ok(Some(named));
     }
     if !go::is_there() {
         return Ok(None);
@@ -90,14 +109,22 @@ fn client_go(workspace: &Workspace) -> anyhow::Result<Option<PathBuf>> {
 }
 
 fn kubectl(assets: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
-    if let Some(given) = std::env::var_os("KUBECTL").map(PathBuf::from) {
-        if !given.is_file() {
-            bail!("KUBECTL names {}, which is no file", given.display());
-        }
-        return Ok(Some(given));
+    if let Some(named) = named("KUBECTL")? {
+        return Ok(Some(named));
     }
     let beside = assets.map(|folder| folder.join("kubectl")).filter(|file| file.is_file());
     Ok(beside.or_else(|| process::on_path("kubectl")))
+}
+
+fn helm() -> anyhow::Result<Option<PathBuf>> {
+    if let Some(named) = named("HELM")? {
+        return Ok(Some(named));
+    }
+    // Not the one on PATH: what a chart may use, and what is said of wrong values, differs from one to the next.
+    if !go::is_there() {
+        return Ok(None);
+    }
+    Ok(Some(go::install_once(&HELM)?.join("helm")))
 }
 
 #[expect(clippy::print_stderr, reason = "stdout is for what the command was asked for")]
