@@ -393,7 +393,7 @@ mod tests {
         let mut owners = [owner("one"), owner("two")];
         owners[1]["controller"] = true.into();
         let object = json!({"metadata": {"name": "a", "ownerReferences": owners}});
-        let owners = Object::from_value(object, None).unwrap().owners();
+        let owners = Object::parse(object.to_string().as_bytes()).unwrap().owners();
         let facts: Vec<_> = owners.iter().map(|owner| (owner.name.as_str(), owner.controller)).collect();
         assert_eq!(facts, [("one", false), ("two", true)]);
         assert_eq!(Object::parse(br#"{"metadata":{"name":"a"}}"#).unwrap().owners(), []);

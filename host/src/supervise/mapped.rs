@@ -136,7 +136,7 @@ mod tests {
         for (key, value) in more.as_object().unwrap() {
             metadata[key] = value.clone();
         }
-        Arc::new(Object::from_value(json!({"metadata": metadata}), None).unwrap())
+        Arc::new(Object::parse(json!({"metadata": metadata}).to_string().as_bytes()).unwrap())
     }
 
     /// `<namespace>/<name> <label>=<value>`, with what does not matter left out.
