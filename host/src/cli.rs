@@ -33,6 +33,9 @@ pub(crate) enum Command {
     /// What `tenure drill` starts a candidate through.
     #[command(hide = true)]
     DrillCandidate(DrillCandidateArgs),
+    /// What the host compiles plugins with: Wasm on standard input, machine code on standard output.
+    #[command(hide = true)]
+    Compile(CompileArgs),
     /// Work with plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -95,6 +98,13 @@ pub(crate) struct ElectionArgs {
     /// Whether to release the lock when ending in order.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, alias = "leader-election-release-on-cancel")]
     pub(crate) leader_elect_release_on_cancel: Option<bool>,
+}
+
+/// `tenure compile`.
+#[derive(Debug, Args)]
+pub(crate) struct CompileArgs {
+    /// How much memory it may take, beside what it has when it starts.
+    pub(crate) memory_bytes: u64,
 }
 
 /// `tenure dev`.

@@ -19,6 +19,10 @@ use crate::cli::{Cli, Command, PluginCommand};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Before there is a runtime: its threads would be memory that is not for compiling.
+    if let Command::Compile(args) = &cli.command {
+        return exit(commands::compile::compile(args));
+    }
     let result =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from).and_then(
             |runtime| {
@@ -28,6 +32,10 @@ fn main() -> ExitCode {
                 result
             },
         );
+    exit(result)
+}
+
+fn exit(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -41,6 +49,7 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Run(args) => commands::run::run(*args).await,
         Command::Dev(args) => commands::dev::dev(args).await,
+        Command::Compile(args) => commands::compile::compile(&args),
         Command::Check(args) => commands::check::check(&args),
         Command::Status(args) => commands::status::status(args).await,
         Command::Drill(args) => commands::drill::drill(*args).await,

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::board::Board;
 use crate::catalog::{Catalog, Loader, Reporter};
 use crate::cli::ClusterArgs;
+use crate::commands;
 use crate::signals::EndSignals;
 use crate::supervise::{House, Supervisor, Writers};
 use crate::view::ReplicaView;
@@ -168,6 +169,7 @@ fn build_house(
     let lock_metrics = metrics.lock(&place.lock.name);
     let sandbox = Sandbox::new(SandboxSettings {
         code_cache: settings.plugins.code_cache.clone(),
+        compiler: Some(commands::compile::compiler(&settings.limits)),
         instances_max: settings.limits.instances_max,
         memory_bytes_max: settings.limits.memory_bytes_max,
         ..SandboxSettings::default()

@@ -257,6 +257,38 @@ async fn an_error_of_a_mebibyte_is_one_short_line_in_log_and_status() {
     others_go_on(world).await;
 }
 
+/// Components in each other: what reads them keeps for each all that is around it. A megabyte, and gigabytes to compile.
+fn compile_bomb() -> Vec<u8> {
+    const DEPTH: usize = 100_000;
+    const HEADER: [u8; 8] = *b"\0asm\x0d\0\x01\0";
+    const COMPONENT_SECTION: u8 = 4;
+    let sized = |mut size: usize| {
+        let mut bytes = vec![COMPONENT_SECTION];
+        while size >= 0x80 {
+            bytes.push(size as u8 | 0x80);
+            size >>= 7;
+        }
+        bytes.push(size as u8);
+        bytes
+    };
+    // From the inside: how large what stands in it is, for each but the innermost.
+    let mut inner = HEADER.len();
+    let sections = (1..DEPTH).map(|_| {
+        let section = sized(inner);
+        inner += HEADER.len() + section.len();
+        section
+    });
+    let sections: Vec<_> = sections.collect();
+    sections.iter().rev().flat_map(|section| [&HEADER[..], section].concat()).chain(HEADER).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wasm_made_to_be_expensive_to_compile_costs_a_child_process_and_no_term() {
+    let world = beside_a_good_one(&with_wasm("bad", &compile_bomb())).await;
+    contains_all(&refusal(&world, "bad").await, &["compiling it", "limits.compile-"]);
+    others_go_on(world).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crowd_of_hostile_plugins_costs_the_leader_no_term_and_the_good_one_no_work() {
     let spins = Plugin::probe("spins", "spin", "1").with("\n[limits]\nreconcile-timeout = \"2s\"\n");

@@ -43,6 +43,36 @@ pub enum LoadError {
         /// What the compiler said.
         message: String,
     },
+    /// The process that compiles could not be started, or not be spoken with.
+    #[error("cannot start the process that compiles, or understand it; it is tried again")]
+    Compiler(#[source] std::io::Error),
+    /// The process that compiles died of it.
+    #[error(
+        "compiling it broke off ({ended}): it takes more than the {memory_bytes} bytes of memory it may (limits.compile-memory{}); make it smaller",
+        if *had_all { "" } else { ", and what this container has left" }
+    )]
+    CompilerBroke {
+        /// How it ended.
+        ended: String,
+        /// What it had.
+        memory_bytes: u64,
+        /// Whether that was all it may ever have.
+        had_all: bool,
+    },
+    /// Compiling took too long.
+    #[error("compiling it did not end within {after:?} (limits.compile-timeout): it was stopped; make it smaller")]
+    CompileTimeout {
+        /// The limit.
+        after: Duration,
+    },
+    /// The container has no memory left to compile in.
+    #[error(
+        "not compiled: this container has {left_bytes} bytes of memory left, which is too little to compile in; raise its memory limit, or lower limits.instances; it is tried again"
+    )]
+    NoRoom {
+        /// What is left.
+        left_bytes: u64,
+    },
     /// It imports something that does not exist here.
     #[error("imports \"{import}\", which this host does not have: {available}")]
     UnknownImport {
@@ -71,6 +101,14 @@ pub enum LoadError {
         /// What it exports instead.
         found: String,
     },
+}
+
+impl LoadError {
+    /// Whether the same bytes may load later: it is not about them.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Compiler(_) | Self::NoRoom { .. } | Self::CompilerBroke { had_all: false, .. })
+    }
 }
 
 /// An instance could not be made.

@@ -15,6 +15,7 @@ mod bindings;
 mod budget;
 mod code_cache;
 mod common;
+mod compiler;
 pub mod contract;
 mod diagnosis;
 mod errors;
@@ -36,6 +37,7 @@ mod words;
 mod wrap;
 
 pub use common::Limit;
+pub use compiler::{Compiler, compile};
 pub use contract::{
     Cause, DeleteOptions, Error, EventType, GetOptions, Kind, Level, ListOptions, ObjectRef, Outcome, Page, PatchType,
     Propagation, Request, WriteOptions,

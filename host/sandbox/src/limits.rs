@@ -3,11 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::compiler::Compiler;
+
 /// What one sandbox (one engine, one process) offers.
 #[derive(Debug, Clone)]
 pub struct SandboxSettings {
     /// Where compiled code is kept between starts. A directory of our own is made inside it; `None` keeps nothing.
     pub code_cache: Option<PathBuf>,
+    /// What compiles; `None` compiles in this process, without a limit.
+    pub compiler: Option<Compiler>,
     /// How many instances may be alive at once. Enforced when instantiating.
     pub instances_max: u32,
     /// Ceiling for [`InstanceLimits::memory_bytes_max`], in bytes: an instance that is given more gets this much.
@@ -20,6 +24,7 @@ impl Default for SandboxSettings {
     fn default() -> Self {
         Self {
             code_cache: None,
+            compiler: None,
             instances_max: 1000,
             memory_bytes_max: 256 << 20,
             // What a Rust or Go guest needs for deep JSON, with room; the host's own share of the fiber comes on top.

@@ -13,10 +13,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, HasSelf, Linker};
-use wasmtime::{Config, Engine, Module, WasmBacktraceDetails, WasmFeatures};
+use wasmtime::{Config, Engine, WasmBacktraceDetails, WasmFeatures};
 
 use crate::bindings::Reconciler;
 use crate::code_cache::{CodeCache, EngineFingerprint};
+use crate::compiler::code_of;
 use crate::diagnosis::FRAMES_MAX;
 use crate::errors::{LoadError, SandboxError};
 use crate::guest::GuestState;
@@ -24,7 +25,7 @@ use crate::limits::SandboxSettings;
 use crate::loaded::Loaded;
 use crate::ticker::Ticker;
 use crate::words::{SENTENCE_CHARS_MAX, readable};
-use crate::wrap::{Format, wrap};
+use crate::wrap::Format;
 
 /// What host calls may use of a fiber's stack beside the guest: clients, TLS and JSON run on it, unoptimised in tests.
 const HOST_STACK_BYTES: usize = 1536 << 10;
@@ -97,7 +98,7 @@ impl Sandbox {
         let format = Format::of(wasm)?;
         let (component, from_cache) = match self.shared.cached(&digest) {
             Some(component) => (component, true),
-            None => (self.shared.compile(&digest, wasm, format)?, false),
+            None => (self.shared.compile(&digest, wasm)?, false),
         };
         Loaded::new(Arc::clone(&self.shared), digest, &component, format == Format::Module, from_cache).map(Arc::new)
     }
@@ -117,56 +118,48 @@ impl Sandbox {
 impl Shared {
     fn cached(&self, digest: &str) -> Option<Component> {
         let code = self.code_cache.as_ref()?.get(digest)?;
-        #[expect(unsafe_code, reason = "loading our own code cache")]
-        // SAFETY: the cache returns only bytes that this program sealed when it put them there, for this plugin and this
-        // engine, from a file and a directory nobody else can write.
-        let component = unsafe { Component::deserialize(&self.engine, &code) };
-        component
+        // The cache returns only bytes that this program sealed when it put them there, for this plugin and this engine, from
+        // a file and a directory nobody else can write.
+        self.loaded(&code)
             .inspect_err(|error| {
                 tracing::warn!(digest, error = format!("{error:#}"), "compiled code does not load: compiling anew");
             })
             .ok()
     }
 
-    fn compile(&self, digest: &str, wasm: &[u8], format: Format) -> Result<Component, LoadError> {
+    fn compile(&self, digest: &str, wasm: &[u8]) -> Result<Component, LoadError> {
         // The lock guards nothing but memory use, so a panic of another compilation does not matter.
         let _one_at_a_time = self.compiling.lock().unwrap_or_else(PoisonError::into_inner);
-        let wrapped = match format {
-            Format::Component => None,
-            Format::Module => {
-                // wit-component trusts what it is given to be valid.
-                Module::validate(&self.engine, wasm).map_err(|error| uncompilable(&error))?;
-                Some(wrap(wasm)?)
-            }
+        let code = match &self.settings.compiler {
+            Some(compiler) => compiler.code_of(wasm)?,
+            None => code_of(&self.engine, wasm)?,
         };
-        let component = Component::from_binary(&self.engine, wrapped.as_deref().unwrap_or(wasm))
-            .map_err(|error| uncompilable(&error))?;
-        if let Some(cache) = &self.code_cache {
-            self.keep(cache, digest, &component);
+        // Made just now by this very program, here or in a child that handed it over through a pipe of its own.
+        let component = self.loaded(&code).map_err(|error| uncompilable(&error))?;
+        if let Some(cache) = &self.code_cache
+            && let Err(error) = cache.put(digest, &code)
+        {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(digest, error, "compiled code is not kept: compiled again at the next start");
         }
         Ok(component)
     }
 
-    fn keep(&self, cache: &CodeCache, digest: &str, component: &Component) {
-        match component.serialize() {
-            Ok(code) => {
-                if let Err(error) = cache.put(digest, &code) {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::warn!(digest, error, "compiled code is not kept: compiled again at the next start");
-                }
-            }
-            Err(error) => {
-                tracing::warn!(digest, error = format!("{error:#}"), "compiled code cannot be written down");
-            }
+    /// Machine code of our own, ready to run. Whoever calls this says where it has it from.
+    fn loaded(&self, code: &[u8]) -> wasmtime::Result<Component> {
+        #[expect(unsafe_code, reason = "loading our own compiled code")]
+        // SAFETY: code comes from this program alone, by the code cache or from its compiler: see both callers.
+        unsafe {
+            Component::deserialize(&self.engine, code)
         }
     }
 }
 
-fn uncompilable(error: &wasmtime::Error) -> LoadError {
+pub(crate) fn uncompilable(error: &wasmtime::Error) -> LoadError {
     LoadError::Compile { message: readable(&format!("{error:#}"), SENTENCE_CHARS_MAX) }
 }
 
-fn config(settings: &SandboxSettings) -> Config {
+pub(crate) fn config(settings: &SandboxSettings) -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)

@@ -7,7 +7,7 @@ use crate::place::Given;
 use crate::quantity::{duration_text, size_text};
 use crate::raw::RawManifestLimits;
 
-/// The most that a plugin may use; all but the last two count for each plugin.
+/// The most that a plugin may use. Instances are those of all plugins together; all else counts for each plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Linear memory of one instance, in bytes.
@@ -30,6 +30,10 @@ pub struct Limits {
     pub instances_max: u32,
     /// Bytes of one plugin's Wasm, unpacked.
     pub artifact_bytes_max: u64,
+    /// Memory that compiling one plugin may take, in bytes.
+    pub compile_memory_bytes_max: u64,
+    /// Wall time that compiling one plugin may take.
+    pub compile_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -45,6 +49,8 @@ impl Default for Limits {
             log_lines_per_second: 100,
             instances_max: 200,
             artifact_bytes_max: 16 << 20,
+            compile_memory_bytes_max: 256 << 20,
+            compile_timeout: Duration::from_secs(120),
         }
     }
 }

@@ -69,6 +69,8 @@ pub(crate) struct RawLimits {
     pub(crate) response_bytes: Key<Size>,
     pub(crate) log_lines_per_second: Key<Count>,
     pub(crate) artifact_bytes: Key<Size>,
+    pub(crate) compile_memory: Key<Size>,
+    pub(crate) compile_timeout: Key<Span>,
 }
 
 /// [`RawLimits`] without what concerns all plugins together.

@@ -199,6 +199,8 @@ fn limits(layers: &Layers<'_>) -> Result<Limits, DocumentError> {
         log_lines_per_second: limit!("log-lines-per-second", count, log_lines_per_second, log_lines_per_second),
         instances_max: limit!("instances", count, instances, instances_max),
         artifact_bytes_max: limit!("artifact-bytes", size, artifact_bytes, artifact_bytes_max),
+        compile_memory_bytes_max: limit!("compile-memory", size, compile_memory, compile_memory_bytes_max),
+        compile_timeout: limit!("compile-timeout", duration, compile_timeout, compile_timeout),
     })
 }
 

@@ -51,7 +51,7 @@ const fn variable(key: &'static str, word: Word) -> Variable {
 }
 
 /// Every variable there is. A test holds this against the keys there are.
-pub(crate) const VARIABLES: [Variable; 32] = [
+pub(crate) const VARIABLES: [Variable; 34] = [
     variable("profile", Word::Text),
     variable("election.enabled", Word::Bare),
     variable("election.id", Word::Text),
@@ -79,6 +79,8 @@ pub(crate) const VARIABLES: [Variable; 32] = [
     variable("limits.response-bytes", Word::Text),
     variable("limits.log-lines-per-second", Word::Bare),
     variable("limits.artifact-bytes", Word::Text),
+    variable("limits.compile-memory", Word::Text),
+    variable("limits.compile-timeout", Word::Text),
     variable("console.listen", Word::Text),
     variable("cache.warm", Word::Bare),
     variable("cache.read-your-writes-wait", Word::Text),

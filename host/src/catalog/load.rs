@@ -226,11 +226,14 @@ pub(crate) async fn examine(
     let limits = limits.tightened_by(&manifest.limits).map_err(|error| Refusal::for_good(describe(&error)))?;
     let schedules = schedules(manifest, identity)?;
     let sandbox = Arc::clone(sandbox);
-    // The sandbox compiles one at a time: it takes all cores and hundreds of MB.
+    // The sandbox compiles one at a time, in a process of its own, and waits for it here.
     let loaded = tokio::task::spawn_blocking(move || sandbox.load(&wasm))
         .await
         .map_err(|error| Refusal::for_good(format!("compiling it failed: {error}")))?
-        .map_err(|error| Refusal::for_good(describe(&error)))?;
+        .map_err(|error| match error.may_pass() {
+            true => Refusal::for_now(describe(&error)),
+            false => Refusal::for_good(describe(&error)),
+        })?;
     let budgets = budgets(&limits);
     trial::instantiate(&loaded, budgets.instance.clone()).await?;
     Ok(Examined { loaded, budgets, schedules })

@@ -1,6 +1,7 @@
 //! One file a subcommand. These talk to people: the only place that prints.
 
 pub(crate) mod check;
+pub(crate) mod compile;
 pub(crate) mod dev;
 pub(crate) mod drill;
 pub(crate) mod plugin;

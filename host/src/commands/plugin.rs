@@ -8,6 +8,7 @@ use tenure_plugin_source::{Compression, PackError, PackOptions, pack as pack_con
 use tenure_sandbox::{Sandbox, SandboxSettings};
 use tenure_settings::{Limits, Manifest, PluginIdentity};
 
+use super::compile::compiler;
 use super::{say, unless_nobody_reads};
 use crate::catalog::{as_toml, examine};
 use crate::cli::{PackArgs, PluginCheckArgs};
@@ -47,8 +48,10 @@ pub(crate) fn check(args: &PluginCheckArgs) -> anyhow::Result<()> {
 
 async fn report(args: &PluginCheckArgs) -> anyhow::Result<()> {
     let manifest = Manifest::parse(&read_text(&args.manifest)?, &args.manifest.display().to_string())?;
-    let sandbox = Arc::new(Sandbox::new(SandboxSettings::default())?);
-    let examined = examine(&sandbox, read(&args.wasm)?.into(), &manifest, &manifest.name, &Limits::default())
+    let limits = Limits::default();
+    let compiler = Some(compiler(&limits));
+    let sandbox = Arc::new(Sandbox::new(SandboxSettings { compiler, ..SandboxSettings::default() })?);
+    let examined = examine(&sandbox, read(&args.wasm)?.into(), &manifest, &manifest.name, &limits)
         .await
         .map_err(|refusal| anyhow!("{} is refused: {}", args.wasm.display(), refusal.message))?;
     let loaded = examined.loaded;
