@@ -7,6 +7,7 @@ mod authority;
 mod chance;
 mod elector;
 mod identity;
+mod pod;
 mod record;
 mod settings;
 mod time;
@@ -16,6 +17,7 @@ pub use elector::{
     Action, Attempt, Drain, Elector, Observed, Outcome, Phase, Report, Seen, Source, Token, Verdict, Write, WriteKind,
 };
 pub use identity::{Identity, InvalidIdentity};
+pub use pod::{ContainerSeen, OwnContainer, PodSeen, Termination};
 pub use record::{Annotations, Record};
 pub use settings::{FirstCreate, InvalidTiming, Settings, Timing, TimingWarning};
 pub use time::{Clock, Instant};

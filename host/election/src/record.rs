@@ -30,4 +30,6 @@ impl Record {
     pub const ATTEMPT: &'static str = "tenure.dev/attempt";
     /// `tenure.dev/released`: equal to [`Self::TERM`] when the holder let go in order.
     pub const RELEASED: &'static str = "tenure.dev/released";
+    /// `tenure.dev/container: <term>/<pod uid>/<container>/<containerID>/<write-timeout ms>`: what the holder runs in.
+    pub const CONTAINER: &'static str = "tenure.dev/container";
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::Annotations;
+use crate::{Annotations, OwnContainer};
 
 /// How much a machine's boot clock may err in rate, in percent; everything below allows for two that err in opposite ways.
 const CLOCK_ERROR_PERCENT: u32 = 1;
@@ -195,6 +195,9 @@ pub struct Settings {
     pub first_create: FirstCreate,
     /// Annotations that the acquiring write carries besides the election's own, such as where the console listens.
     pub annotations: Annotations,
+    /// The container this process runs in, so that others may learn of its end from its Pod's status; with it, this
+    /// candidate looks at theirs. Absent: neither.
+    pub container: Option<OwnContainer>,
 }
 
 impl Default for Settings {
@@ -206,6 +209,7 @@ impl Default for Settings {
             release_on_cancel: true,
             first_create: FirstCreate::Wait,
             annotations: Annotations::new(),
+            container: None,
         }
     }
 }

@@ -51,7 +51,9 @@ macro_rules! scenarios {
 scenarios! {
     a_client_go_holder_over_ours_is_no_quick_way_in
     a_client_go_release_is_a_release
+    a_container_left_by_a_predecessor_is_no_proof
     a_cut_off_leader_turns_soft_and_closes_in_time
+    a_dead_leader_is_replaced_before_its_lease_is_over
     a_delayed_renewal_extends_only_from_its_sending
     a_delayed_write_is_void_once_the_version_moved
     a_deleted_lease_ends_the_term_at_once
@@ -60,32 +62,39 @@ scenarios! {
     a_drain_kills_and_then_gives_up_answers
     a_drain_renews_until_guests_have_ended
     a_foreign_holder_ends_the_term_at_once
+    a_holder_never_seen_to_renew_is_waited_for
     a_holder_that_came_and_went_unseen_is_waited_for
     a_holder_that_came_unseen_is_no_client_go_release
     a_label_under_a_renewal_costs_one_conflict
     a_late_client_go_release_over_a_term_unseen_waits
     a_leader_back_in_touch_takes_its_own_record_in_a_new_term
+    a_leader_that_only_seems_dead_is_waited_for
     a_loser_campaigns_again
     a_lost_acquiring_answer_counts_from_its_sending
     a_lost_acquisition_while_shutting_down_is_released
     a_lost_answer_is_read_before_anything_else
     a_lost_release_is_found_out
     a_paused_leader_closes_before_anything_else
+    a_pod_that_is_gone_proves_nothing
     a_policy_delays_a_claim_but_not_for_ever
     a_policy_that_waits_is_heard
     a_policy_yields_once_a_minute
     a_record_in_our_name_that_is_not_ours_renames_us
+    a_record_renewed_without_an_attempt_is_no_proof
     a_refused_renewal_runs_out
     a_refused_write_is_told_and_tried_again
     a_release_after_a_conflict_leaves_another_holder_alone
     a_release_goes_through_an_edit_of_its_own_record
     a_release_is_left_after_a_second_conflict
     a_release_mark_of_an_older_term_waits
+    a_release_names_no_container
     a_release_never_overwrites_a_successor
     a_release_tries_once_more_after_a_conflict
     a_release_waits_for_the_renewal_under_way
     a_released_lock_is_taken_without_waiting
     a_renewal_after_a_delete_does_not_bring_the_lease_back
+    a_renewal_after_the_proof_voids_it
+    a_renewal_names_its_container_again
     a_renewal_always_changes_the_record
     a_restart_with_the_same_name_waits_like_anyone
     a_restored_release_waits
@@ -108,6 +117,7 @@ scenarios! {
     an_attempt_is_past_when_the_version_moved_on
     an_edit_does_not_shorten_what_the_holder_was_promised
     an_edit_of_an_emptied_lock_is_no_release
+    an_edited_container_is_no_proof
     an_edited_renew_time_ends_the_term
     an_emptied_lock_ends_the_term_at_once
     an_emptied_lock_waits
@@ -122,6 +132,7 @@ scenarios! {
     every_renewal_starts_the_wait_again
     labels_and_foreign_annotations_are_kept
     no_lease_waits_and_says_so
+    nobody_looks_at_a_leader_that_renews
     old_and_repeated_watch_events_are_ignored
     our_own_duration_counts_where_the_record_says_less
     racing_candidates_do_not_both_acquire
@@ -137,4 +148,5 @@ scenarios! {
     what_was_acquired_while_shutting_down_is_released
     where_no_watch_is_allowed_the_lock_is_polled
     without_release_the_lease_runs_out
+    without_the_right_to_read_pods_nothing_is_proved
 }

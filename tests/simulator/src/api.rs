@@ -1,9 +1,10 @@
-//! The API server: the lock's object and two objects of a plugin in one store, with one rising version, uids, preconditions,
+//! The API server: the lock's object, Pods, and the object of a plugin in one store, with one rising version, uids, preconditions,
 //! snapshots. Knows nothing of who asks.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tenure_election::{Outcome, Record, Seen, WriteKind};
+use tenure_election::{Outcome, PodSeen, Record, Seen, WriteKind};
 
 /// What a watch sends.
 #[derive(Debug, Clone)]
@@ -27,6 +28,8 @@ pub struct Api {
     pub fenced_term: u64,
     /// A PUT to a missing object creates it, as a real server does where the uid is not sent.
     pub upsert: bool,
+    /// Pods by name.
+    pub pods: BTreeMap<String, PodSeen>,
     uids: u64,
 }
 
@@ -111,7 +114,7 @@ pub fn apply_edit(record: &mut Record, field: &str, value: &str, wall: Duration)
         "renewed" => {
             record.renew_time = if value == "now" { Some(wall) } else { Some(Duration::from_secs(seconds().into())) }
         }
-        "term" | "attempt" | "released" => set(record, &format!("tenure.dev/{field}"), value),
+        "term" | "attempt" | "released" | "container" => set(record, &format!("tenure.dev/{field}"), value),
         other => set(record, other, value),
     }
 }

@@ -1,9 +1,11 @@
 //! The scenario language: one command a line; unknown words panic.
 //!
-//! - The world: `tick 10s`, `start a b [timing=fast|lazy] [create=immediate] [release=off] [shutdown-grace=20s] [as=name] [seed=9]`.
+//! - The world: `tick 10s`, `start a b [timing=fast|lazy] [create=immediate] [release=off] [shutdown-grace=20s] [as=name] [seed=9]
+//!   [container=known]`.
 //! - The lease, by somebody's hand: `create-lease` and `edit-lease field=value ..`, `delete-lease`, `save-lease`, `restore-lease`,
 //!   `show-lease`, `upsert` (a PUT creates what is missing).
-//! - A machine: `pause`, `resume`, `partition`, `heal`, `wall-step a +30s`, `show`, `show-renewals`.
+//! - A machine: `pause`, `resume`, `crash a 60s` (until it starts again), `partition`, `heal`, `wall-step a +30s`, `show`, `show-renewals`.
+//! - Its Pod's status: `kubelet-delay a 5s`, `mislead a unknown|unfinished|earlier|gone|other-pod|sidecar`.
 //! - Its next write: `lose-answer`, `lose-request`, `delay-write a 5s`, `answer-unchanged`, `answer-conflict`; all of them: `refuse a 403`, `allow`.
 //! - Its watch: `watch a works|silent|forbidden`, `watch-again a @version`, `watch-finds-nothing`, `watch-delay 1s`.
 //! - What its host hands in: `shutdown`, `yield`, `busy` (guests stay until told), `drained a [unanswered]`,
@@ -14,6 +16,8 @@ use std::time::Duration;
 use tenure_election::{Drain, FirstCreate, Settings, Source, Term, Timing, Token, Verdict};
 
 use crate::api::{Api, apply_edit};
+use crate::episode::any_container;
+use crate::kubelet::Misleading;
 use crate::machine::{Fate, RATE_TRUE, Watching};
 use crate::process::{Guests, Input};
 use crate::world::{WALL_START, World};
@@ -83,6 +87,7 @@ fn start(world: &mut World, name: &str, options: &[&str]) {
             ("create", "immediate") => settings.first_create = FirstCreate::Immediate,
             ("release", "off") => settings.release_on_cancel = false,
             ("shutdown-grace", _) => settings.shutdown_grace = duration(value),
+            ("container", "known") => settings.container = Some(any_container()),
             ("as", _) => value.clone_into(&mut identity),
             ("seed", _) => seed = value.parse().expect("a seed"),
             ("annotation", _) => {
@@ -100,6 +105,20 @@ fn on_machine(world: &mut World, command: &str, node: usize, rest: &[&str]) {
     match command {
         "pause" => world.nodes[node].paused = true,
         "resume" => world.resume(node),
+        "crash" => world.crash(node, duration(rest[0])),
+        "kubelet-delay" => world.nodes[node].kubelet.delay = duration(rest[0]),
+        "mislead" => world.mislead(
+            node,
+            match rest[0] {
+                "unknown" => Misleading::Unknown,
+                "unfinished" => Misleading::Unfinished,
+                "earlier" => Misleading::Earlier,
+                "gone" => Misleading::Gone,
+                "other-pod" => Misleading::OtherPod,
+                "sidecar" => Misleading::Sidecar,
+                other => panic!("no such misleading status: {other}"),
+            },
+        ),
         "partition" => (link.out_cut, link.back_cut) = (true, true),
         "heal" => {
             world.heal(node);

@@ -160,6 +160,7 @@ impl World {
                 let failed = Input::Wrote(attempt.clone(), unknown, 0);
                 self.send(node, Request::Write { sent_at: now, attempt, kind, record }, timeout, Some(failed));
             }
+            Action::ReadPod { pod, timeout } => self.ask_for_pod(node, pod, timeout),
             Action::Begin(authority) => self.begin(node, &authority),
             Action::Extend(authority) => {
                 if self.nodes[node].verbose {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tenure_election::{FirstCreate, Phase, Settings, Timing};
+use tenure_election::{FirstCreate, OwnContainer, Phase, Settings, Timing};
 
 use crate::chance::Chance;
 use crate::client_go::Knobs;
@@ -96,6 +96,8 @@ fn set_stage(world: &mut World, chance: &mut Chance, cast: Cast) {
     let first_create = if chance.one_in(12) { FirstCreate::Immediate } else { FirstCreate::Wait };
     let one_identity = chance.one_in(10);
     let ours = if cast == Cast::ClientGo { 0 } else { 2 + chance.below(3) };
+    // In one of four nobody looks at Pods, in one of four not everybody does.
+    let contained = chance.below(4);
     for number in 0..ours {
         let name = format!("n{number}");
         let identity = if one_identity && number < 2 { "same".to_owned() } else { name.clone() };
@@ -105,6 +107,7 @@ fn set_stage(world: &mut World, chance: &mut Chance, cast: Cast) {
             write_timeout: chance.milliseconds(500, 5000),
             release_on_cancel: !chance.one_in(10),
             first_create,
+            container: (contained > 1 || contained == 1 && chance.one_in(2)).then(any_container),
             ..Settings::default()
         };
         let node = world.add_machine(&name, rate(chance));
@@ -129,6 +132,12 @@ fn set_stage(world: &mut World, chance: &mut Chance, cast: Cast) {
         };
         world.start_client_go(node, &name, knobs, chance.number());
     }
+}
+
+/// Filled in when the process starts.
+pub(crate) fn any_container() -> OwnContainer {
+    let (pod, pod_uid, container) = (String::new(), String::new(), String::new());
+    OwnContainer { pod, pod_uid, container, started: Duration::ZERO }
 }
 
 fn timing(chance: &mut Chance) -> Timing {

@@ -7,6 +7,7 @@ use tenure_election::{Drain, Phase, Source, Term, Token, Verdict};
 use crate::api::{Api, apply_edit};
 use crate::chance::Chance;
 use crate::judge::Meddling;
+use crate::kubelet::Misleading;
 use crate::machine::{Fate, RATE_TRUE, Watching};
 use crate::process::{Candidate, Guests, Input};
 use crate::world::{WALL_START, World};
@@ -15,7 +16,7 @@ use crate::world::{WALL_START, World};
 const RATE_ERROR: u64 = 10_000;
 
 /// The kinds, each with the weight it has where it comes at all.
-pub(crate) const KINDS: [(&str, u64); 34] = [
+pub(crate) const KINDS: [(&str, u64); 37] = [
     ("pause", 4),
     ("resume", 6),
     ("partition", 4),
@@ -40,6 +41,7 @@ pub(crate) const KINDS: [(&str, u64); 34] = [
     ("duration edited", 1),
     ("annotation lost", 1),
     ("release forged", 1),
+    ("container edited", 2),
     ("etcd snapshot", 2),
     ("etcd restored", 1),
     ("wall clock set", 2),
@@ -49,6 +51,8 @@ pub(crate) const KINDS: [(&str, u64); 34] = [
     ("shutdown", 3),
     ("policy", 3),
     ("guests", 3),
+    ("pod misleads", 3),
+    ("kubelet slow", 2),
     ("token", 1),
 ];
 
@@ -103,7 +107,9 @@ impl Faults {
     fn apply(&mut self, world: &mut World, chance: &mut Chance, kind: &'static str, node: usize) -> bool {
         match kind {
             "lease deleted" | "label edited" | "holder edited" | "duration edited" | "annotation lost"
-            | "release forged" | "etcd snapshot" | "etcd restored" => return self.meddle(world, chance, kind),
+            | "release forged" | "container edited" | "etcd snapshot" | "etcd restored" => {
+                return self.meddle(world, chance, kind);
+            }
             "wall clock set" | "clock rate" => return turn_clocks(world, chance, kind, node),
             "restart" | "crash" | "shutdown" | "policy" | "guests" | "token" => {
                 return self.trouble_process(world, chance, kind, node);
@@ -112,6 +118,14 @@ impl Faults {
         }
         let machine = &mut world.nodes[node];
         match kind {
+            "pod misleads" => {
+                world.mislead(node, Misleading::ALL[chance.index(Misleading::ALL.len())]);
+                true
+            }
+            "kubelet slow" => {
+                machine.kubelet.delay = chance.milliseconds(0, 20_000);
+                true
+            }
             "pause" => {
                 let runs = !machine.paused && !matches!(machine.candidate, Candidate::Down);
                 machine.paused |= runs;
@@ -157,8 +171,12 @@ impl Faults {
         };
         let value = chance.below(1000).to_string();
         let seconds = (1 + chance.below(4)).to_string();
+        let forged = forged_container(world).filter(|_| kind == "container edited");
+        if kind == "container edited" && forged.is_none() {
+            return false;
+        }
         let meddling = match kind {
-            "label edited" => None,
+            "label edited" | "container edited" => None,
             "annotation lost" => Some(Meddling::TermLost),
             "release forged" => Some(Meddling::Forged),
             _ => Some(Meddling::Edited),
@@ -166,6 +184,7 @@ impl Faults {
         let before = world.api.object.clone();
         let event = world.api.edit(world.now, |record| match kind {
             "label edited" => apply_edit(record, "team", &value, wall),
+            "container edited" => apply_edit(record, "container", &forged.clone().unwrap_or_default(), wall),
             "holder edited" => apply_edit(record, "holder", &holder, wall),
             "duration edited" => apply_edit(record, "duration", &seconds, wall),
             "annotation lost" => apply_edit(record, "term", "", wall),
@@ -229,6 +248,15 @@ impl Faults {
         }
         true
     }
+}
+
+/// What names, as the holder's, the container that was in its Pod before.
+fn forged_container(world: &World) -> Option<String> {
+    let record = &world.api.object.as_ref()?.record;
+    let pod = world.api.pods.get(record.holder.split('_').next()?)?;
+    let container = pod.containers.first()?;
+    let term = crate::process::term_of(record)?;
+    Some(format!("{term}/{}/{}/{}/0", pod.uid, container.name, container.terminated.first()?.id))
 }
 
 fn trouble_link(world: &mut World, chance: &mut Chance, kind: &'static str, node: usize) -> bool {

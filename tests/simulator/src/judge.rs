@@ -75,7 +75,7 @@ pub enum Exception {
     RestoredRelease,
     /// etcd restored under a candidate that has seen nothing newer than the snapshot: to it, nothing happened.
     RestoredUnseen,
-    /// A deletion or edit met by a candidate with a shorter lease that has not seen the holder's.
+    /// A deletion, edit or restore met by a candidate with a shorter lease that has not seen the holder's.
     ShorterLease,
     /// A write prepared before a restore, stored after it.
     RestoredVersions,
@@ -124,6 +124,8 @@ pub struct Judge {
     pub residue: u64,
     /// Plugin writes that the fence let through.
     pub fenced_writes: u64,
+    /// Locks taken from the dead before they were over.
+    pub taken_from_dead: u64,
     /// Releases of client-go's kind that overwrote another's record.
     pub overwritten: u64,
     /// The longest time for which two client-go workloads ran at once.
@@ -133,8 +135,8 @@ pub struct Judge {
     judged: BTreeSet<(u64, u64)>,
     /// Since when the lock says what it says to an elector.
     state_since: Duration,
-    /// What a candidate wrote last, and when.
-    written: Option<(Seen, Duration)>,
+    /// What a candidate wrote last, and what hands have made of it since, each with its time.
+    stood: Vec<(Seen, Duration)>,
     /// The last record of each process of ours that was stored.
     stored: BTreeMap<u64, (Record, Duration)>,
     /// When each process last released.
@@ -143,6 +145,10 @@ pub struct Judge {
     created_held: Option<(Duration, u64)>,
     overlap_since: Option<Duration>,
     fenced_term: u64,
+    /// When each process ended that has.
+    dead: BTreeMap<u64, Duration>,
+    /// Terms that took the lock before it was over, each with the term it was taken from.
+    early: BTreeMap<u64, u64>,
 }
 
 impl Judge {
@@ -152,16 +158,19 @@ impl Judge {
     }
 
     /// A candidate wrote the lock, or (`by_hand`) somebody else did. What says to electors what was there before has stood since
-    /// then; so has a candidate's record that one edit changed and the next put back.
+    /// then; so has what stood there since a candidate's last write, and which one edit changed and the next put back.
     pub fn note_state(&mut self, now: Duration, before: Option<&Seen>, after: Option<&Seen>, by_hand: bool) {
         let same = |a: &Seen, b: &Seen| a.uid == b.uid && same_state(&a.record, &b.record);
         if before.zip(after).is_some_and(|(before, after)| same(before, after)) {
             return;
         }
-        let written = self.written.as_ref().zip(after).filter(|((written, _), after)| by_hand && same(written, after));
-        self.state_since = written.map_or(now, |((_, at), _)| *at);
         if !by_hand {
-            self.written = after.cloned().zip(Some(now));
+            self.stood.clear();
+        }
+        let stood = after.and_then(|after| self.stood.iter().find(|(stood, _)| same(stood, after)));
+        self.state_since = stood.map_or(now, |(_, at)| *at);
+        if stood.is_none() {
+            self.stood.extend(after.cloned().zip(Some(now)));
         }
     }
 
@@ -170,6 +179,11 @@ impl Judge {
         self.note_meddling(now, Meddling::Restored { released });
         self.unseen.extend(unseen.map(|process| (now, process)));
         self.fenced_term = fenced_term;
+    }
+
+    /// A process has ended.
+    pub fn note_death(&mut self, now: Duration, process: u64) {
+        self.dead.insert(process, now);
     }
 
     fn violate(&mut self, text: String) {
@@ -213,7 +227,8 @@ impl Judge {
         }
     }
 
-    /// Nobody of ours takes a held record before its duration is over by the fastest clock.
+    /// Nobody of ours takes a held record before its duration is over by the fastest clock, but from a process that is dead,
+    /// and whose writes are over.
     fn judge_patience(&mut self, write: &LockWrite<'_>) {
         let LockWrite { now, process, record, base, .. } = *write;
         let Some(base) = base.filter(|seen| !seen.record.holder.is_empty()) else { return };
@@ -225,13 +240,25 @@ impl Judge {
         }
         let promised = Duration::from_secs(base.record.lease_duration_seconds.into());
         let passed = now.saturating_sub(self.state_since);
-        if passed.mul_f64(RATE_MAX) < promised {
+        if passed.mul_f64(RATE_MAX) < promised && self.is_dead_for_long(now, &base.record) {
+            self.taken_from_dead += 1;
+            self.early.extend(term_of(record).zip(term_of(&base.record)));
+        } else if passed.mul_f64(RATE_MAX) < promised {
             let text = format!(
                 "process {process} took the lock of {:?} {passed:?} after it was renewed for {promised:?}",
                 base.record.holder
             );
             self.violate(text);
         }
+    }
+
+    /// Whether the process that wrote a record ended so long ago that what it had sent is carried out, or never will be.
+    fn is_dead_for_long(&self, now: Duration, record: &Record) -> bool {
+        let writer = self.stored.iter().find(|(_, (stored, _))| same_state(stored, record));
+        let died_at = writer.and_then(|(process, _)| self.dead.get(process));
+        let timeout = record.annotations.get(Record::CONTAINER).and_then(|mark| mark.rsplit_once('/'));
+        let timeout = timeout.and_then(|(_, milliseconds)| milliseconds.parse().ok()).map(Duration::from_millis);
+        died_at.zip(timeout).is_some_and(|(at, timeout)| now.saturating_sub(*at).mul_f64(RATE_MAX) >= timeout)
     }
 
     /// client-go let go: whose record was it?
@@ -315,17 +342,25 @@ impl Judge {
         }
         let longest_seen =
             newer.known.terms.get(&older.term).map_or(Duration::ZERO, |it| Duration::from_secs((*it).into()));
-        self.meddling_between(older.stored_at, newer.at).find_map(|(at, what)| match what {
+        let excepted = self.meddling_between(older.stored_at, newer.at).find_map(|(at, what)| match what {
             Meddling::Forged => Some(Exception::ForgedRelease),
             Meddling::Restored { .. } if self.unseen.contains(&(at, newer.process)) => Some(Exception::RestoredUnseen),
             Meddling::Restored { released: true } if newer.started_at >= at => Some(Exception::RestoredRelease),
-            Meddling::Deleted | Meddling::Edited | Meddling::TermLost
+            Meddling::Deleted | Meddling::Edited | Meddling::TermLost | Meddling::Restored { .. }
                 if newer.lease < older.lease && longest_seen < older.lease =>
             {
                 Some(Exception::ShorterLease)
             }
             _ => None,
-        })
+        });
+        excepted.or_else(|| self.inherited_exception(now, older, newer))
+    }
+
+    /// Whoever took the lock early from one who had it at the same time as a third has it at the same time, too.
+    fn inherited_exception(&self, now: Duration, older: &Begun, newer: &Begun) -> Option<Exception> {
+        let from = self.early.get(&newer.term).filter(|from| **from < newer.term)?;
+        let from = self.begun.iter().find(|begun| begun.term == *from && begun.process != older.process)?;
+        (from.at >= older.at).then(|| self.exception(now, older, from)).flatten()
     }
 
     /// A plugin's write passes its last look at the clocks.

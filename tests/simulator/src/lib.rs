@@ -12,6 +12,7 @@ mod driver;
 pub mod episode;
 mod faults;
 pub mod judge;
+pub mod kubelet;
 pub mod machine;
 mod notes;
 pub mod process;

@@ -62,6 +62,10 @@ impl World {
                 format!("stopped leading {term}{}: {why}", if *released { ", released" } else { "" })
             }
             Report::NewHolder { holder } => format!("sees holder {holder:?}"),
+            Report::ContainerKnown { container } => format!("knows its container: {container}"),
+            Report::ProvedDead { holder, container, wait } => {
+                format!("knows that {holder} is dead: {container} has ended; waits {wait:?} for its last writes")
+            }
             Report::Waiting { why, until } => format!("waits {:?}: {why}", until.boot - now.boot),
             Report::Warning { message } => format!("warns: {message}"),
             Report::SlowPath { why } => format!("slow path: {why}"),

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use tenure_election::{
-    Attempt, Elector, Instant, LiveTerm, Outcome, Phase, Record, Seen, Settings, Source, Standing, Token,
+    Attempt, Elector, Instant, LiveTerm, Outcome, Phase, PodSeen, Record, Seen, Settings, Source, Standing, Token,
 };
 
 use crate::client_go::{ClientGo, Knobs, Told};
+use crate::kubelet::Kubelet;
 use crate::machine::{Clocks, Link};
 
 /// What waits to be handed to an elector.
@@ -24,6 +25,10 @@ pub enum Input {
     Drained(bool),
     /// A write was refused for a larger token.
     Token(Token),
+    /// A Pod that was asked for.
+    Pod(Option<PodSeen>),
+    /// A Pod that could not be read; whether it is forbidden.
+    PodFailed(bool, String),
 }
 
 /// How long guests take to end once they are told to.
@@ -117,6 +122,8 @@ pub struct Node {
     pub clocks: Clocks,
     /// The way to the API server.
     pub link: Link,
+    /// What tells of its containers.
+    pub kubelet: Kubelet,
     /// Whether the process was asked to end.
     pub ends: bool,
     /// Whether the process is stopped.
@@ -145,6 +152,7 @@ impl Node {
             recipe: Recipe::Nothing,
             clocks,
             link: Link::default(),
+            kubelet: Kubelet::new(name),
             ends: false,
             paused: false,
             guests: Guests::End(Duration::from_millis(10)),
@@ -238,6 +246,7 @@ impl Ours {
             Input::Record(_, seen, epoch) => Some((seen.clone(), *epoch)),
             Input::Wrote(_, Outcome::Stored { seen, .. }, epoch) => Some((Some(seen.clone()), *epoch)),
             Input::Wrote(..) | Input::ReadFailed(_) | Input::Drained(_) | Input::Token(_) => None,
+            Input::Pod(_) | Input::PodFailed(..) => None,
         };
         match input {
             Input::Record(source, seen, _) => self.elector.handle_record(now, source, seen),
@@ -245,6 +254,8 @@ impl Ours {
             Input::Wrote(attempt, outcome, _) => self.elector.handle_write(now, attempt, outcome),
             Input::Drained(unanswered) => self.elector.handle_drained(now, unanswered),
             Input::Token(token) => self.elector.handle_token(now, token),
+            Input::Pod(seen) => self.elector.handle_pod(now, seen),
+            Input::PodFailed(forbidden, message) => self.elector.handle_pod_failed(now, forbidden, message),
         }
         let Some((seen, epoch)) = told else { return };
         let observed = self.elector.observed();

@@ -39,6 +39,10 @@ pub(crate) enum Event {
     Look { node: usize, write: PluginWrite },
     Land { node: usize, write: PluginWrite, answered: bool },
     Settled { node: usize, write: PluginWrite, refused_for: Option<u64> },
+    KubeletLooks { node: usize, process: u64, started: Duration },
+    KubeletWrites { node: usize },
+    PodAsked { node: usize, process: u64, pod: String },
+    PodTold { node: usize, process: u64, answer: Input },
 }
 
 /// A request on its way.
@@ -149,6 +153,7 @@ impl World {
     }
 
     fn place(&mut self, node: usize, identity: &str, candidate: Candidate) {
+        self.note_ended(node);
         self.numbers += 1;
         let process = self.numbers;
         let machine = &mut self.nodes[node];
@@ -162,6 +167,7 @@ impl World {
         if self.network.plugins_write {
             self.schedule(Duration::ZERO, Event::Work { node, process });
         }
+        self.note_started(node);
         self.drive(node);
     }
 
@@ -171,6 +177,7 @@ impl World {
     /// When `identity` is none.
     pub fn start(&mut self, node: usize, identity: &str, settings: Settings, seed: u64) {
         let name = Identity::new(identity).expect("an identity");
+        let settings = self.contained(node, settings);
         let elector = Elector::new(settings.clone(), name, seed);
         self.nodes[node].recipe = Recipe::Ours(settings.clone());
         self.place(node, identity, Candidate::Ours(Box::new(Ours::new(elector, settings, self.now))));
@@ -187,6 +194,7 @@ impl World {
 
     /// The process on a machine is killed; `back` later the same starts anew.
     pub fn crash(&mut self, node: usize, back: Duration) {
+        self.note_ended(node);
         let process = self.nodes[node].process;
         self.note(node, || format!("is gone, and starts again in {back:?}"));
         self.schedule(back, Event::Start { node, process });
@@ -307,6 +315,10 @@ impl World {
             Event::Look { node, write } => self.look_last(node, write),
             Event::Land { node, write, answered } => self.land(node, write, answered),
             Event::Settled { node, write, refused_for } => self.settle(node, write, refused_for),
+            Event::KubeletLooks { node, process, started } => self.kubelet_looks(node, process, started),
+            Event::KubeletWrites { node } => self.kubelet_writes(node),
+            Event::PodAsked { node, process, pod } => self.answer_pod(node, process, &pod),
+            Event::PodTold { node, process, answer } => self.tell_of_pod(node, process, answer),
         }
     }
 

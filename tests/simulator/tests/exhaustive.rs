@@ -144,7 +144,7 @@ impl Candidate {
                     self.gate = None;
                     self.elector.handle_drained(read, false);
                 }
-                Action::Cancel { .. } | Action::Kill { .. } | Action::Report(_) => {}
+                Action::Cancel { .. } | Action::Kill { .. } | Action::ReadPod { .. } | Action::Report(_) => {}
             }
         }
     }

@@ -103,8 +103,9 @@ impl Elector {
             return None;
         };
         self.floors.note_sent(term);
-        let record =
+        let mut record =
             acquiring(now, &self.settings, base.as_ref().map(|seen| &seen.record), term, self.identity.as_str());
+        self.name_container(&mut record);
         let kind = base.map_or(WriteKind::Create, |seen| WriteKind::Replace { uid: seen.uid, version: seen.version });
         Some(self.writes.send(now, Purpose::Acquire { term }, kind, record, timeout))
     }

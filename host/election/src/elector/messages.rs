@@ -143,6 +143,14 @@ pub enum Action {
     },
     /// Write the lock's object; answer with `handle_write`. `now` given to `poll_action` is its `sent_at`.
     Write(Write),
+    /// Read a Pod consistently, in the namespace of this process' own, within `timeout`; answer with `handle_pod` or
+    /// `handle_pod_failed`.
+    ReadPod {
+        /// Its name.
+        pod: String,
+        /// How long to wait for the answer.
+        timeout: Duration,
+    },
     /// A term began: publish it.
     Begin(Authority),
     /// A renewal moved the deadlines of the running term.
@@ -193,6 +201,20 @@ pub enum Report {
     NewHolder {
         /// Its identity; empty: nobody.
         holder: String,
+    },
+    /// The Pod this process runs in shows its container: from the next term on the lock names it.
+    ContainerKnown {
+        /// The container's ID.
+        container: String,
+    },
+    /// The holder's container has ended, so that the lock may be taken before it expires.
+    ProvedDead {
+        /// Its identity.
+        holder: String,
+        /// The container's ID.
+        container: String,
+        /// How long its last writes are waited for before.
+        wait: Duration,
     },
     /// This candidate waits: for what, and how long at most.
     Waiting {

@@ -1,11 +1,12 @@
 //! One candidate for one lock: what goes in, what comes out, and in which order. The rules' parts are in the modules:
-//! `news` (3, 4), `writes` (1, 2), `terms` (7), `answers` (what news and answers change), `campaign` (3, 10), `tenancy`
-//! (5, 8, 9). No clocks, threads or I/O.
+//! `news` (3, 4), `proof` (3d), `writes` (1, 2), `terms` (7), `answers` (what news and answers change), `campaign` (3, 10),
+//! `tenancy` (5, 8, 9). No clocks, threads or I/O.
 
 mod answers;
 mod campaign;
 mod messages;
 mod news;
+mod proof;
 mod reports;
 mod tenancy;
 mod terms;
@@ -22,6 +23,7 @@ pub use messages::{
     Action, Attempt, Drain, Observed, Outcome, Phase, Report, Seen, Source, Token, Verdict, Write, WriteKind,
 };
 use news::{Judgement, News};
+use proof::Looks;
 use reports::Warnings;
 use tenancy::{Role, Stage};
 use terms::Floors;
@@ -34,8 +36,8 @@ const RELEASE_WITHIN: Duration = Duration::from_secs(5);
 /// One candidate for one lock: a state machine without clocks, threads or I/O.
 ///
 /// The driver hands it facts (`handle_*`, `begin_drain`), then takes actions until [`Self::poll_action`] returns nothing,
-/// then waits for the next fact or for [`Self::poll_timeout`]. At most one request is under way at a time, and each is to be
-/// answered exactly once, its own timeout included.
+/// then waits for the next fact or for [`Self::poll_timeout`]. At most one request on the lock is under way at a time, and one
+/// read of a Pod beside it; each is to be answered exactly once, its own timeout included.
 #[derive(Debug, Clone)]
 pub struct Elector {
     settings: Settings,
@@ -47,6 +49,7 @@ pub struct Elector {
     floors: Floors,
     writes: Writes,
     reads: Reads,
+    looks: Looks,
     role: Role,
     campaign: Campaign,
     /// Once asked to shut down: the boot reading at which a standby gives up what is outstanding.
@@ -93,6 +96,7 @@ impl Elector {
                 not_before: Duration::ZERO,
                 poll_at: None,
             },
+            looks: Looks::default(),
             role: Role::Standby,
             campaign: Campaign::default(),
             shutdown_by: None,
@@ -256,6 +260,9 @@ impl Elector {
         if let Some(action) = self.actions.pop_front() {
             return Some(action);
         }
+        if let Some(action) = self.poll_look(now) {
+            return Some(action);
+        }
         if self.writes.in_flight().is_some() || self.reads.under_way {
             return None;
         }
@@ -289,6 +296,9 @@ impl Elector {
             consider(deadline.boot, deadline.wall);
         }
         if let Some(boot) = self.next_step_at() {
+            consider(boot, Instant::NEVER);
+        }
+        if let Some(boot) = self.next_look_at() {
             consider(boot, Instant::NEVER);
         }
         next

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::messages::{Seen, Source};
+use super::proof::{Trace, same_container};
 use super::terms::Mark;
 use crate::{Instant, Record};
 
@@ -34,6 +35,10 @@ pub(crate) struct State {
     /// W: the largest lease duration that may be running under it.
     pub(crate) wait: Duration,
     pub(crate) way: Way,
+    /// Whether its holder is known to be one process that lived.
+    pub(crate) trace: Trace,
+    /// That process is dead, and from this boot reading on so are its last writes.
+    pub(crate) dead_from: Option<Duration>,
 }
 
 /// How a state may be taken over.
@@ -175,6 +180,9 @@ impl News {
             && !how.regressed
             && same_state(&state.seen, &seen)
         {
+            if !same_container(&state.seen.record, &seen.record) {
+                (state.trace, state.dead_from) = (Trace::Broken, None);
+            }
             state.seen = seen;
             return Change::Version;
         }
@@ -197,7 +205,9 @@ impl News {
         if !same_claim && way == Way::Expiry && !is_orderly(&seen.record, how.term_floor) {
             self.owed = self.owed.max(self.still_acting_until(now, &seen));
         }
-        self.known = Known::Present(Box::new(State { seen, first_seen: now, wait, way }));
+        let last = self.state().filter(|_| same_claim);
+        let trace = last.map_or(Trace::Unseen, |last| Trace::after(last, now, &seen));
+        self.known = Known::Present(Box::new(State { seen, first_seen: now, wait, way, trace, dead_from: None }));
         if same_claim { Change::Renewal } else { Change::Claim }
     }
 
@@ -207,8 +217,18 @@ impl News {
         Some(match state.way {
             Way::Own => state.first_seen.boot,
             Way::Released { spread } => (state.first_seen.boot + spread).max(self.owed),
-            Way::Expiry => state.first_seen.boot.saturating_add(state.wait).max(self.owed),
+            Way::Expiry => {
+                let expires = state.first_seen.boot.saturating_add(state.wait);
+                state.dead_from.map_or(expires, |dead_from| dead_from.min(expires)).max(self.owed)
+            }
         })
+    }
+
+    /// Whoever holds the lock is dead; from `dead_from` on, by the boot clock, nothing that it sent is carried out any more.
+    pub(crate) fn note_dead(&mut self, dead_from: Duration) {
+        if let Known::Present(state) = &mut self.known {
+            state.dead_from = Some(dead_from);
+        }
     }
 
     /// Our own record is no longer to be taken at once, because it isn't ours after all.

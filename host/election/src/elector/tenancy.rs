@@ -329,7 +329,8 @@ impl Elector {
             return None;
         }
         let seen = &self.news.state()?.seen;
-        let record = renewing(now, &seen.record);
+        let mut record = renewing(now, &seen.record);
+        self.name_container(&mut record);
         let kind = WriteKind::Replace { uid: seen.uid.clone(), version: seen.version };
         let timeout = self.settings.timing.attempt_timeout();
         Some(self.writes.send(now, Purpose::Renew, kind, record, timeout))

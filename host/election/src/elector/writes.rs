@@ -226,6 +226,7 @@ pub(crate) fn renewing(now: Instant, base: &Record) -> Record {
 pub(crate) fn releasing(now: Instant, base: &Record) -> Record {
     let mut annotations = base.annotations.clone();
     annotations.remove(Record::ATTEMPT);
+    annotations.remove(Record::CONTAINER);
     if let Some(mark) = base.annotations.get(Record::TERM) {
         annotations.insert(Record::RELEASED.to_owned(), mark.clone());
     }
