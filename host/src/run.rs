@@ -119,6 +119,7 @@ impl Place {
 
 /// Runs the host until it is asked to end, or until something ends that must not.
 pub(crate) async fn run(settings: Settings, cluster: &ClusterArgs) -> anyhow::Result<()> {
+    let started = tenure_lease::process_clock().now().wall;
     let kube = kube_config(cluster).await?;
     let listen = settings.console.listen;
     let listener = TcpListener::bind(listen).await.with_context(|| {
@@ -128,7 +129,7 @@ pub(crate) async fn run(settings: Settings, cluster: &ClusterArgs) -> anyhow::Re
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
     let house = build_house(&settings, &kube, &place, &metrics)?;
     // Last, so that a replica that cannot be built does not hold the lock while it finds out.
-    let mut election = start_election(&settings, &kube, &place, &house)?;
+    let mut election = start_election(&settings, &kube, &place, &house, started)?;
     tracing::info!(console = %format!("http://{}", place.console), "console listens");
     let ending = CancellationToken::new();
     let mut tasks = start_tasks(&settings, kube, &place, &house, &election, (listener, metrics), &ending)?;
@@ -277,6 +278,7 @@ fn start_election(
     kube: &kube::Config,
     place: &Place,
     house: &Arc<House>,
+    started: Duration,
 ) -> anyhow::Result<Election> {
     let uid: String = format!("{:08x}", rand::random::<u32>());
     let identity = settings.election.identity_for(&place.hostname, &uid)?;
@@ -292,13 +294,16 @@ fn start_election(
         }));
     }
     let annotations = Annotations::from([(CONSOLE_ANNOTATION.to_owned(), place.reachable_console(settings))]);
-    let elector = settings.election.elector(annotations);
+    let elector = settings.election.elector(annotations, started);
     let mut config = ElectionConfig::new(kube.clone(), place.lock.clone(), elector, identity);
     config.clock = Arc::clone(&house.clock);
     config.on_loss = match settings.election.on_loss {
         tenure_settings::OnLoss::Campaign => OnLoss::Campaign,
         tenure_settings::OnLoss::Exit => OnLoss::Exit,
     };
+    if let Some(namespace) = &place.own_namespace {
+        config.pods_namespace.clone_from(namespace);
+    }
     config.sever = sever;
     config.abort = Arc::new(|| {
         // The gate is closed; what is still owed is the reason, which another thread writes.

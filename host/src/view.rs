@@ -68,12 +68,13 @@ impl View for ReplicaView {
     }
 
     fn before_scrape(&self, _metrics: &Metrics) {
-        let (term, slow_path_total) = {
+        let (term, slow_path_total, deaths_proved_total) = {
             let now = self.leadership.borrow();
-            (now.live.as_ref().map(|live| live.term().get()), now.slow_path_total)
+            (now.live.as_ref().map(|live| live.term().get()), now.slow_path_total, now.deaths_proved_total)
         };
         self.lock_metrics.set_term(term);
         self.lock_metrics.set_slow_path_total(slow_path_total);
+        self.lock_metrics.set_deaths_proved_total(deaths_proved_total);
         self.writers.count();
     }
 }

@@ -23,6 +23,7 @@ pub(crate) struct Announcer {
     waiting_told: bool,
     slow_path_total: u64,
     transitions_seen_total: u64,
+    deaths_proved_total: u64,
 }
 
 impl Announcer {
@@ -34,6 +35,7 @@ impl Announcer {
             waiting_told: false,
             slow_path_total: 0,
             transitions_seen_total: 0,
+            deaths_proved_total: 0,
         }
     }
 
@@ -45,6 +47,11 @@ impl Announcer {
     /// Changes of holder seen, own terms included.
     pub(crate) fn transitions_seen_total(&self) -> u64 {
         self.transitions_seen_total
+    }
+
+    /// Holders proved dead.
+    pub(crate) fn deaths_proved_total(&self) -> u64 {
+        self.deaths_proved_total
     }
 
     /// Logs one report, and posts the events client-go's users know.
@@ -70,6 +77,16 @@ impl Announcer {
                 }
                 self.transitions_seen_total += 1;
                 self.waiting_told = false;
+            }
+            Report::ContainerKnown { container } => {
+                tracing::info!(%lock, container, "the own container is known: a death here can be proved");
+            }
+            Report::ProvedDead { holder, container, wait } => {
+                let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                tracing::info!(%lock, holder, container, wait_ms, "the holder is proved dead");
+                self.deaths_proved_total += 1;
+                let told = format!("{holder} is proved dead: its container {container} has ended");
+                self.post(now, Loudness::Normal, told, observed);
             }
             Report::Waiting { why, until } => {
                 let wait_ms = u64::try_from(until.boot.saturating_sub(now.boot).as_millis()).unwrap_or(u64::MAX);

@@ -136,12 +136,23 @@ impl LeaseApi {
         body: Option<&Value>,
         timeout: Duration,
     ) -> Result<(StatusCode, Vec<u8>), CallFailure> {
+        self.exchange(method, path, body, timeout).await.map_err(|what| self.failure(verb, None, what))
+    }
+
+    /// As [`Self::call`], of any path; why there was no answer, in a sentence.
+    pub(crate) async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        timeout: Duration,
+    ) -> Result<(StatusCode, Vec<u8>), String> {
         let mut request = Request::builder().method(method).uri(path).header(ACCEPT, "application/json");
         if body.is_some() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
         let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string().into_bytes()));
-        let request = request.body(body).map_err(|error| self.failure(verb, None, chain(&error)))?;
+        let request = request.body(body).map_err(|error| chain(&error))?;
         let exchange = async {
             let answer = self.client.send(request).await?;
             let status = answer.status();
@@ -149,11 +160,8 @@ impl LeaseApi {
         };
         match tokio::time::timeout(timeout, exchange).await {
             Ok(Ok(answered)) => Ok(answered),
-            Ok(Err(error)) => Err(self.failure(verb, None, self.unreachable(&error))),
-            Err(_elapsed) => {
-                let within = format!("no answer from {} within {} ms", self.server, timeout.as_millis());
-                Err(self.failure(verb, None, within))
-            }
+            Ok(Err(error)) => Err(self.unreachable(&error)),
+            Err(_elapsed) => Err(format!("no answer from {} within {} ms", self.server, timeout.as_millis())),
         }
     }
 
@@ -166,11 +174,7 @@ impl LeaseApi {
 
     /// What an answer that is neither 2xx nor a conflict means, in a sentence.
     fn refusal(&self, verb: &str, status: StatusCode, body: &[u8]) -> CallFailure {
-        let said = match serde_json::from_slice::<Status>(body) {
-            Ok(status) if !status.message.is_empty() => status.message,
-            _ => excerpt(body),
-        };
-        self.refused(verb, status.as_u16(), &said)
+        self.refused(verb, status.as_u16(), &said(body))
     }
 
     /// As [`Self::refusal`], of a status that was read already.
@@ -215,6 +219,14 @@ pub(crate) fn chain(error: &dyn Error) -> String {
         source = error.source();
     }
     said
+}
+
+/// What an API server says in the body of a refusal.
+pub(crate) fn said(body: &[u8]) -> String {
+    match serde_json::from_slice::<Status>(body) {
+        Ok(status) if !status.message.is_empty() => status.message,
+        _ => excerpt(body),
+    }
 }
 
 /// The beginning of a body that is no Status: a proxy's page, usually.

@@ -59,6 +59,9 @@ pub struct ElectionConfig {
     pub on_loss: OnLoss,
     /// The Pod this process runs in, if it runs in one.
     pub pod: Option<PodRef>,
+    /// Where the candidates' Pods are, read for a proof of death where the settings name a container. Default: the lock's
+    /// namespace.
+    pub pods_namespace: String,
     /// What events give as their source.
     pub component: String,
     /// Called on the election thread the instant a term's gate closes, before anything else. Must not block.
@@ -74,6 +77,7 @@ impl ElectionConfig {
     pub fn new(kube: kube::Config, lock: Lock, settings: Settings, identity: Identity) -> Self {
         Self {
             kube,
+            pods_namespace: lock.namespace.clone(),
             lock,
             settings,
             identity,
@@ -95,6 +99,7 @@ impl fmt::Debug for ElectionConfig {
             .field("identity", &self.identity)
             .field("on_loss", &self.on_loss)
             .field("pod", &self.pod)
+            .field("pods_namespace", &self.pods_namespace)
             .field("component", &self.component)
             .finish_non_exhaustive()
     }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenure_election::{
-    Action, Attempt, Authority, Clock, Drain, Elector, Instant, Outcome, Phase, Report, Source, Term, Token, Verdict,
-    Write, WriteKind,
+    Action, Attempt, Authority, Clock, Drain, Elector, Instant, Outcome, Phase, PodSeen, Report, Source, Term, Token,
+    Verdict, Write, WriteKind,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -48,6 +48,7 @@ pub(crate) struct Parts {
     pub(crate) sever: Arc<dyn Fn(Term) + Send + Sync>,
     pub(crate) abort: Arc<dyn Fn() + Send + Sync>,
     pub(crate) api: LeaseApi,
+    pub(crate) pods_namespace: String,
     pub(crate) timers: Timers,
     pub(crate) announcer: Announcer,
     pub(crate) commands: mpsc::UnboundedReceiver<Command>,
@@ -76,6 +77,7 @@ pub(crate) struct Driver {
 enum Answer {
     Read { sent_at: Instant, result: Result<Option<LeaseObject>, CallFailure> },
     Write { attempt: Attempt, answer: WriteAnswer },
+    Pod { result: Result<Option<PodSeen>, CallFailure> },
 }
 
 /// What ended a wait.
@@ -174,6 +176,7 @@ impl Driver {
             Event::Timer | Event::Abandoned => {}
             Event::Answer(Answer::Read { sent_at, result }) => self.take_read(sent_at, result),
             Event::Answer(Answer::Write { attempt, answer }) => self.take_write(attempt, answer),
+            Event::Answer(Answer::Pod { result }) => self.take_pod(result),
             Event::News(news) => self.take_news(news),
             Event::Command(command) => self.take_command(command),
         }
@@ -220,6 +223,18 @@ impl Driver {
             }
         };
         self.parts.elector.handle_write(now, attempt, outcome);
+    }
+
+    /// A Pod that cannot be read is no trouble of the lock: the elector warns of a missing right, the rest is for debugging.
+    fn take_pod(&mut self, result: Result<Option<PodSeen>, CallFailure>) {
+        let now = self.parts.clock.now();
+        match result {
+            Ok(seen) => self.parts.elector.handle_pod(now, seen),
+            Err(failure) => {
+                tracing::debug!(lock = %self.parts.api.lock(), "{}", failure.message);
+                self.parts.elector.handle_pod_failed(now, failure.code == Some(403), failure.message);
+            }
+        }
     }
 
     fn take_news(&mut self, news: News) {
@@ -308,6 +323,10 @@ impl Driver {
             Action::Read { timeout } => {
                 let api = self.parts.api.clone();
                 self.calls.spawn(async move { Answer::Read { sent_at: now, result: api.read(timeout).await } });
+            }
+            Action::ReadPod { pod, timeout } => {
+                let (api, namespace) = (self.parts.api.clone(), self.parts.pods_namespace.clone());
+                self.calls.spawn(async move { Answer::Pod { result: api.read_pod(&namespace, &pod, timeout).await } });
             }
             Action::Write(write) => self.send(now, write),
             Action::Begin(authority) => self.begin(&authority),
@@ -442,6 +461,7 @@ impl Driver {
             last_error: [&self.write_error, &self.read_error, &self.watch_error].into_iter().flatten().next().cloned(),
             slow_path_total: self.parts.announcer.slow_path_total(),
             transitions_seen_total: self.parts.announcer.transitions_seen_total(),
+            deaths_proved_total: self.parts.announcer.deaths_proved_total(),
             last_renewal_lateness: self.lateness,
             lease_health: Arc::clone(&self.parts.health),
         };

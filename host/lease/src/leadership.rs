@@ -31,6 +31,8 @@ pub struct Leadership {
     pub slow_path_total: u64,
     /// Changes of holder that were seen, this candidate's own terms included.
     pub transitions_seen_total: u64,
+    /// Holders proved dead before their lock expired.
+    pub deaths_proved_total: u64,
     /// By how much the last renewal left later than retry-period after the one before; zero before the first renewal.
     pub last_renewal_lateness: Duration,
     /// When the lock was last renewed, for `/healthz`.
@@ -50,6 +52,7 @@ impl Leadership {
             last_error: None,
             slow_path_total: 0,
             transitions_seen_total: 0,
+            deaths_proved_total: 0,
             last_renewal_lateness: Duration::ZERO,
             lease_health,
         }
@@ -71,6 +74,7 @@ impl Leadership {
             && self.last_error == other.last_error
             && self.slow_path_total == other.slow_path_total
             && self.transitions_seen_total == other.transitions_seen_total
+            && self.deaths_proved_total == other.deaths_proved_total
             && self.last_renewal_lateness == other.last_renewal_lateness
     }
 

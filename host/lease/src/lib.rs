@@ -17,6 +17,7 @@ mod events;
 mod failpoints;
 mod leadership;
 mod object;
+mod pods;
 mod start;
 mod term;
 mod timers;

@@ -270,7 +270,19 @@ fn assemble(
     publisher: watch::Sender<Leadership>,
     commands: mpsc::UnboundedReceiver<Command>,
 ) -> Result<Parts, StartError> {
-    let ElectionConfig { kube, lock, settings, clock, on_loss, pod, component, sever, abort, identity: _ } = config;
+    let ElectionConfig {
+        kube,
+        lock,
+        settings,
+        clock,
+        on_loss,
+        pod,
+        pods_namespace,
+        component,
+        sever,
+        abort,
+        identity: _,
+    } = config;
     let timing = settings.timing;
     let server = kube.cluster_url.to_string();
     let api = LeaseApi::new(kube, lock.clone(), timing.attempt_timeout())
@@ -288,6 +300,7 @@ fn assemble(
         sever,
         abort,
         api,
+        pods_namespace,
         timers,
         announcer: Announcer::new(lock, recorder),
         commands,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use tenure_election::{Annotations, FirstCreate, Identity, InvalidIdentity, Timing};
+use tenure_election::{Annotations, FirstCreate, Identity, InvalidIdentity, OwnContainer, Timing};
 
 /// What a replica does when it loses the lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -29,6 +29,8 @@ pub struct ElectionSettings {
     pub identity: Option<String>,
     /// `POD_NAME`: the Pod this replica runs in.
     pub pod_name: Option<String>,
+    /// `POD_UID`: that Pod's `metadata.uid`.
+    pub pod_uid: Option<String>,
     /// lease-duration, renew-deadline, retry-period and grace.
     pub timing: Timing,
     /// How long plugins have to finish in a shutdown. Default 10 s.
@@ -41,6 +43,8 @@ pub struct ElectionSettings {
     pub first_create: FirstCreate,
     /// What to do when the lock is lost.
     pub on_loss: OnLoss,
+    /// The container of the Pod that this replica runs in, where deaths are to be proved.
+    pub container: Option<String>,
 }
 
 impl ElectionSettings {
@@ -63,9 +67,10 @@ impl ElectionSettings {
         }
     }
 
-    /// As the election wants them. `annotations` go along with the write that acquires.
+    /// As the election wants them. `annotations` go along with the write that acquires; `started`: what the wall clock read
+    /// when this process started, since 1970.
     #[must_use]
-    pub fn elector(&self, annotations: Annotations) -> tenure_election::Settings {
+    pub fn elector(&self, annotations: Annotations, started: Duration) -> tenure_election::Settings {
         tenure_election::Settings {
             timing: self.timing,
             shutdown_grace: self.shutdown_grace,
@@ -73,7 +78,18 @@ impl ElectionSettings {
             release_on_cancel: self.release_on_cancel,
             first_create: self.first_create,
             annotations,
+            container: self.own_container(started),
         }
+    }
+
+    /// Absent where no container is given, or its Pod is not known.
+    fn own_container(&self, started: Duration) -> Option<OwnContainer> {
+        Some(OwnContainer {
+            pod: self.pod_name.clone()?,
+            pod_uid: self.pod_uid.clone()?,
+            container: self.container.clone()?,
+            started,
+        })
     }
 
     /// What `terminationGracePeriodSeconds` of the Pod has to be at least: shutdown-grace, write-timeout, and 5 s to wind up.

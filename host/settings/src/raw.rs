@@ -39,6 +39,7 @@ pub(crate) struct RawElection {
     pub(crate) release_on_cancel: Key<bool>,
     pub(crate) first_create: Key<RawFirstCreate>,
     pub(crate) on_loss: Key<OnLoss>,
+    pub(crate) container: Key<String>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]

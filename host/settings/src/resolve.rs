@@ -85,6 +85,7 @@ fn election(
         namespace: namespace.map(|given| namespace_name(given, "election.namespace")).transpose()?,
         identity: identity.map(|given| given.value),
         pod_name: env("POD_NAME"),
+        pod_uid: env("POD_UID"),
         timing: timing(layers, profile, warnings)?,
         shutdown_grace: layers
             .duration(|raw| &raw.election.shutdown_grace)
@@ -93,7 +94,29 @@ fn election(
         release_on_cancel: layers.pick(|raw| &raw.election.release_on_cancel).is_none_or(|given| given.value),
         first_create: first_create.unwrap_or(profile.first_create()),
         on_loss: layers.pick(|raw| &raw.election.on_loss).map_or(OnLoss::Campaign, |given| given.value),
+        container: container(layers, env, warnings)?,
     })
+}
+
+fn container(layers: &Layers<'_>, env: Env<'_>, warnings: &mut Vec<Warning>) -> Result<Option<String>, DocumentError> {
+    let Some(given) = layers.pick(|raw| &raw.election.container) else { return Ok(None) };
+    if !is_dns_name(&given.value) {
+        let message = format!(
+            "{:?} is no name for a container; write the one that stands in the Pod's spec.containers",
+            given.value
+        );
+        return Err(given.error("election.container", message));
+    }
+    for variable in ["POD_NAME", "POD_UID"] {
+        if env(variable).is_none() {
+            warnings.push(Warning::new(format!(
+                "{}: election.container is given, but {variable} is not: no death can be proved; set it by a fieldRef, as \
+                 deploy/kustomize/components/proof-of-death does",
+                given.place
+            )));
+        }
+    }
+    Ok(Some(given.value))
 }
 
 fn id(layers: &Layers<'_>, warnings: &mut Vec<Warning>) -> Result<String, DocumentError> {

@@ -44,6 +44,7 @@ pub(crate) struct Families {
     pub(crate) master_status: Family<OfLock, Gauge>,
     pub(crate) slow_path: Family<OfLock, Counter>,
     pub(crate) term: Family<OfLock, Gauge>,
+    pub(crate) deaths_proved: Family<OfLock, Counter>,
     pub(crate) renewal_lateness: Histograms<OfLock>,
     pub(crate) barrier: Histograms<OfLock>,
     pub(crate) writes: Family<OfWrite, Counter>,
@@ -79,6 +80,11 @@ impl Families {
                 "Renewals that first had to read the lease, because it had changed or an answer was lost",
             ),
             term: add(on, "tenure_term", "The term this replica leads, its fencing token; 0 while it does not lead"),
+            deaths_proved: add(
+                on,
+                "tenure_deaths_proved",
+                "Holders whose container this replica saw ended before their lease was over",
+            ),
             renewal_lateness: add_histogram(
                 on,
                 "tenure_renewal_lateness_seconds",

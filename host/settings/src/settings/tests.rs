@@ -62,6 +62,7 @@ fn the_commented_file_gives_nothing_but_what_it_says() {
     assert_eq!(settings(COMMENTED), settings(""), "as it stands it changes nothing");
     assert_eq!(given.election.namespace.take().as_deref(), Some("tenure-system"));
     assert_eq!(given.election.identity.take().as_deref(), Some("replica-a"));
+    assert_eq!(given.election.container.take().as_deref(), Some("tenure"));
     assert!(given.plugins.directory.take().is_some() && given.plugins.code_cache.take().is_some());
     assert_eq!(std::mem::take(&mut given.grants).len(), 1);
     assert_eq!(given, settings(""), "a key stands there with another value than its default");
