@@ -5,6 +5,7 @@
 
 mod by_hand;
 mod client_go;
+mod death;
 mod evidence;
 mod handover;
 mod identity;
