@@ -66,7 +66,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     of("3d", "a record that changes after the proof voids it", "elector/proof.rs", "last.dead_from.is_some() || ", ""),
     of("3d", "only renewals by one process count", "elector/proof.rs", "!goes_on || !same_container", "goes_on && last.first_seen == now || !same_container"),
     of("3d", "a container that changes is no proof", "elector/news.rs", "                (state.trace, state.dead_from) = (Trace::Broken, None);\n", ""),
-    of("3d", "nobody looks at a leader that renews", "elector/proof.rs", "let late = state.first_seen.boot.saturating_add(pace + pace / 2);", "let late = state.first_seen.boot.saturating_add(pace / 2);"),
+    of("3d", "nobody looks at a leader that renews", "elector/proof.rs", ".saturating_add(pace + pace / 2);", ".saturating_add(pace / 2);"),
     of("3d", "the Pod is the holder's own", "pod.rs", "        pod.uid == self.pod_uid\n            && pod\n", "        !pod.uid.is_empty()\n            && pod\n"),
     of("3d", "the container is the holder's own", "pod.rs", "seen.name == self.container && !runs", "!runs"),
     of("3d", "the container's start is the holder's own", "pod.rs", "end.id == self.id && finished(end)", "finished(end)"),
