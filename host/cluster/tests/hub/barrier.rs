@@ -22,7 +22,7 @@ async fn warm(limit: Duration) -> (tenure_cluster::Subscription, Api, Watch, Joi
 
 async fn list(api: &mut Api, version: u64, objects: &[(&str, u64)]) {
     let call = api.next().await;
-    assert_eq!(call.url, "/api/v1/configmaps?limit=500", "no resourceVersion: as fresh as etcd");
+    assert_eq!(call.url, "/api/v1/configmaps?limit=10000", "no resourceVersion: as fresh as etcd");
     assert_eq!(call.accept, "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1");
     let items: Vec<_> = objects.iter().map(|(name, version)| object(name, *version)).collect();
     call.list(version, &items);

@@ -197,14 +197,14 @@ async fn what_each_limit_refused_is_counted_for_the_plugin() {
     let tight =
         InstanceLimits { memory_bytes_max: 20 * PAGE_BYTES, table_elements_max: 10, ..InstanceLimits::default() };
     let little = InstanceLimits { request_bytes_max: 30, ..InstanceLimits::default() };
-    let short = InstanceLimits { response_bytes_max: 30, ..InstanceLimits::default() };
+    let short = InstanceLimits { response_bytes_max: 500, ..InstanceLimits::default() };
     for (limit, wasm, limits) in [
         (Limit::Memory, fixtures::memory_bomb(), tight.clone()),
         (Limit::TableElements, tables, tight),
         (Limit::RequestBytes, fixtures::apply(), little),
         (Limit::ResponseBytes, fixtures::apply(), short),
     ] {
-        let host = TestHost::answering(&"x".repeat(31));
+        let host = TestHost::answering(&"x".repeat(501));
         let mut instance = instance_within(&wasm, &host, limits).await;
         // How each of them ends is told by other tests.
         drop(instance.reconcile(request(), LONG).await);
