@@ -304,12 +304,12 @@ mod tests {
 
     #[test]
     fn a_pure_room_may_not_reach_a_runtime_through_another_crate() {
-        let rooms = [room("tenure-reconcile", &["thiserror", "leaky"], &[], &["thiserror", "leaky", "tokio"])];
+        let rooms = [room("tenure-election", &["thiserror", "leaky"], &[], &["thiserror", "leaky", "tokio"])];
         check_rooms(
             &rooms,
             &expect![
-                "tenure-reconcile is pure and names leaky; it may name thiserror
-tenure-reconcile is pure and reaches tokio (cargo tree -p tenure-reconcile -e normal -i tokio shows the way)"
+                "tenure-election is pure and names leaky; it may name thiserror
+tenure-election is pure and reaches tokio (cargo tree -p tenure-election -e normal -i tokio shows the way)"
             ],
         );
     }

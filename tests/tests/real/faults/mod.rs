@@ -3,6 +3,7 @@
 //! Common to all: no write of an older term after a takeover but residue, terms rise, nobody exits, and work goes on.
 
 mod api_server;
+mod beside_client_go;
 mod clock;
 mod flood;
 mod partition;

@@ -6,7 +6,7 @@
 mod by_hand;
 mod client_go;
 mod death;
-mod evidence;
+pub(crate) mod evidence;
 mod handover;
 mod identity;
 mod in_flight;
