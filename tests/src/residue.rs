@@ -34,19 +34,22 @@ impl Replica {
         lines.filter_map(|line| gate_write(&line["fields"])).collect()
     }
 
+    /// When it said that a term was over, if it has.
+    pub fn stopped_leading_at(&self, term: u64) -> Option<Timestamp> {
+        let line = self.log().into_iter().find(|line| {
+            line.pointer("/fields/message").is_some_and(|message| message == "stopped leading")
+                && number(&line["fields"], "term") == Some(i128::from(term))
+        })?;
+        Some(line["timestamp"].as_str().and_then(|at| at.parse().ok()).expect("a time in the log"))
+    }
+
     /// Its writes of a term; [`GATE_LOG`] makes them.
     ///
     /// # Panics
     /// When one of them passed its look at the clocks after the replica had said that the term was over.
     pub fn writes_of_the_ended(&self, term: u64) -> Vec<GateWrite> {
-        let log = self.log();
-        let stopped = log.iter().find(|line| {
-            line.pointer("/fields/message").is_some_and(|message| message == "stopped leading")
-                && number(&line["fields"], "term") == Some(i128::from(term))
-        });
+        let stopped = self.stopped_leading_at(term);
         let stopped = stopped.unwrap_or_else(|| panic!("{} never said that term {term} was over", self.name));
-        let stopped: Timestamp =
-            stopped["timestamp"].as_str().and_then(|at| at.parse().ok()).expect("a time in the log");
         let writes: Vec<_> = self.gate_writes().into_iter().filter(|write| write.term == term).collect();
         for write in &writes {
             assert!(

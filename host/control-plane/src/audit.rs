@@ -9,24 +9,7 @@ use serde_json::Value;
 
 /// What is written down: writes with what was sent and what was stored, reads by their heads. Events and requests that are
 /// not about objects are left out.
-pub(crate) const POLICY: &str = "\
-apiVersion: audit.k8s.io/v1
-kind: Policy
-omitStages: [RequestReceived]
-omitManagedFields: true
-rules:
-- level: None
-  resources:
-  - group: \"\"
-    resources: [events]
-  - group: events.k8s.io
-    resources: [events]
-- level: None
-  nonResourceURLs: [\"*\"]
-- level: RequestResponse
-  verbs: [create, update, patch, delete, deletecollection]
-- level: Metadata
-";
+pub(crate) const POLICY: &str = include_str!("audit-policy.yaml");
 
 /// One answered request (`audit.k8s.io/v1` Event, stage `ResponseComplete`, or `ResponseStarted` of a watch).
 #[derive(Debug, Clone, PartialEq)]

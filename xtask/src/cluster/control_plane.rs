@@ -9,24 +9,7 @@ use super::node_programs::NodePrograms;
 
 /// As on the API server that other tests run on, so that the same judges read it: every answered write with its objects, every
 /// read without them, no events.
-const AUDIT_POLICY: &str = "\
-apiVersion: audit.k8s.io/v1
-kind: Policy
-omitStages: [RequestReceived]
-omitManagedFields: true
-rules:
-- level: None
-  resources:
-  - group: \"\"
-    resources: [events]
-  - group: events.k8s.io
-    resources: [events]
-- level: None
-  nonResourceURLs: [\"*\"]
-- level: RequestResponse
-  verbs: [create, update, patch, delete, deletecollection]
-- level: Metadata
-";
+const AUDIT_POLICY: &str = include_str!("../../../host/control-plane/src/audit-policy.yaml");
 
 /// A node that is silent for so long is not ready: three times what its kubelet takes between two signs of life, and long enough
 /// for a machine that is busy with other things.

@@ -8,7 +8,7 @@ use tenure_tests::{Options, RealApi, stopped};
 use super::{FIRST, at_work, ended, goes_on, judged, later_term_writes};
 
 /// Longer than the lease of the profile `fast`, 5 s, with what a loaded machine adds.
-const AWAY: Duration = Duration::from_secs(8);
+pub(super) const AWAY: Duration = Duration::from_secs(8);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn restarts_of_the_api_server_and_of_etcd_mid_term_leave_one_leader_at_work() {

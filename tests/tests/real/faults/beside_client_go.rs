@@ -1,19 +1,14 @@
 //! What fails under ours fails under a candidate of client-go that competes with them, too: none of ours comes early, none leads
 //! beside another, and what ours commit after client-go took the lock is residue.
 
-use std::time::Duration;
-
 use rustix::process::Signal;
 use tenure_control_plane::Program;
 use tenure_tests::{ClientGo, Options, RealApi, World};
 
+use super::api_server::AWAY;
 use super::{at_work, judged, stamped, tell};
+use crate::lifecycle::LEASE;
 use crate::lifecycle::evidence::{assert_nobody_came_early, assert_residue, lock_writes, writes_after};
-
-/// The lease of the profile `fast`, and of the candidate.
-const LEASE: Duration = Duration::from_secs(5);
-/// Longer than that, with what a loaded machine adds.
-const AWAY: Duration = Duration::from_secs(8);
 
 /// Panics when ours wrote after client-go had taken the lock from them, but for residue. How often it did take it, and how many
 /// writes came late.

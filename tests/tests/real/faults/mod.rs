@@ -99,10 +99,7 @@ async fn burst_goes_on(world: &World, term: u64) {
 /// Waits until a replica says that its term is over.
 async fn ended(world: &World, name: &str, term: u64) {
     until(&format!("{name} to stop leading in term {term}"), || async {
-        world.replicas[name].log().iter().any(|line| {
-            line.pointer("/fields/message").is_some_and(|message| message == "stopped leading")
-                && line.pointer("/fields/term").and_then(|of| of.as_str()?.parse().ok()) == Some(term)
-        })
+        world.replicas[name].stopped_leading_at(term).is_some()
     })
     .await;
 }

@@ -6,6 +6,7 @@ use tenure_control_plane::{EtcdCopy, Program};
 use tenure_tests::{LeaseState, Options, RealApi, World, until};
 
 use super::{FIRST, OTHERS, STANDARD, at_work, ended, goes_on, judged, later_term_writes, set_to_work, tell};
+use crate::lifecycle::evidence::assert_residue;
 
 /// Objects made by others.
 const STRANGERS: usize = 50;
@@ -102,14 +103,9 @@ async fn restored_to_a_released_lock_a_newcomer_enters_at_once_and_the_running_t
     world.judged().await;
     let events = api.audit().split_off(before).into_iter();
     let own = events.filter(|event| event.pod.as_deref() == Some(running) && event.resource == "configmaps");
-    let exempt: Vec<_> = own.filter(|event| event.version().is_some() && event.user_agent.ends_with(&agent)).collect();
-    // Also panics when the gate let one out after the end.
-    let sent = world.replica(running).writes_of_the_ended(term);
-    for event in &exempt {
-        let known = sent.iter().any(|write| write.id == event.id && write.passed_at.is_some());
-        assert!(known, "{running} says nothing of sending {}", event.id);
-    }
-    let exempt = exempt.len();
+    let exempt = own.filter(|event| event.version().is_some() && event.user_agent.ends_with(&agent));
+    let exempt: Vec<String> = exempt.map(|event| event.id.clone()).collect();
+    let exempt = assert_residue(&exempt, world.replica(running), term);
     let next = world.term().await.expect("a term");
     tell(&format!("restored to a released lock: {exempt} writes of the running term {term} beside those of {next}"));
     assert!(next > first_term);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 use tenure_control_plane::AuditEvent;
-use tenure_tests::{ACCOUNT, LEASE as NAME, RealApi, Replica, World};
+use tenure_tests::{LEASE as NAME, RealApi, Replica, World};
 
 /// The user agent of our candidates' requests for the lock.
 const OURS: &str = "tenure-election/";
@@ -103,21 +103,16 @@ pub(crate) fn assert_one_writer_a_term(api: &RealApi, world: &World) {
 
 /// Plugins' committed writes by term.
 fn plugin_writes(api: &RealApi, world: &World) -> Vec<(u64, std::sync::Arc<AuditEvent>)> {
-    let account = account(world);
+    let account = world.account();
     let events = api.audit().into_iter().filter(|event| event.user == account && event.version().is_some());
     events.filter_map(|event| Some((event.user_agent.split_once("term/")?.1.parse().ok()?, event))).collect()
 }
 
 /// Requests of a term that came to the API server from an instant on, whatever became of them: the machine has one wall clock.
 pub(crate) fn arrivals_since(api: &RealApi, world: &World, term: u64, since: Timestamp) -> usize {
-    let (account, agent) = (account(world), format!("term/{term}"));
+    let (account, agent) = (world.account(), format!("term/{term}"));
     let events = api.audit().into_iter().filter(|event| event.user == account && event.user_agent.ends_with(&agent));
     events.filter(|event| event.received_at.parse::<Timestamp>().is_ok_and(|at| at >= since)).count()
-}
-
-/// The replicas' user name.
-fn account(world: &World) -> String {
-    format!("system:serviceaccount:{}:{ACCOUNT}", world.names.system)
 }
 
 /// What a term committed after a version: the ids of its writes.

@@ -21,7 +21,7 @@ use std::time::Duration;
 use tenure_tests::{Options, RealApi, World};
 
 /// The lease duration of the profile `fast`, which all but one of these tests run with.
-const LEASE: Duration = Duration::from_secs(5);
+pub(crate) const LEASE: Duration = Duration::from_secs(5);
 
 /// A world on the shared server with three replicas, one of which leads; `None` where there is no server.
 async fn three_replicas() -> Option<(RealApi, World)> {
