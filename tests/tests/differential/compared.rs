@@ -1,5 +1,7 @@
 //! The parts of two answers that are held against each other, where that is not all of both.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::scenario::Compared;
@@ -75,6 +77,83 @@ fn fields(text: &str) -> String {
                 .any(|mark| line.starts_with(mark))
     };
     text.lines().filter(is_field).map(|line| line.to_owned() + "\n").collect()
+}
+
+/// How deep a place is named: what is wrong is told there, and documents of thousands of lines differ at few.
+const PLACE_DEPTH: usize = 4;
+
+/// Where two answers differ, once each: `answer` where one is refused and the other not, or for another reason; else the names of headers,
+/// `text` for what is no JSON document, and the ways to fields, with `[]` for any entry of a list.
+pub(crate) fn places(ours: &str, theirs: &str) -> BTreeSet<String> {
+    let mut places = BTreeSet::new();
+    if ours == theirs {
+        return places;
+    }
+    match (split(ours), split(theirs)) {
+        (Some((our_head, our_body)), Some((their_head, their_body))) => {
+            if our_head.lines().next() != their_head.lines().next() {
+                places.insert("answer".to_owned());
+                return places;
+            }
+            let only_in = |one: &str, other: &str| {
+                let lines = one.lines().filter(|line| !other.lines().any(|known| known == *line));
+                lines.map(|line| line.split_once(": ").map_or(line, |(name, _)| name).to_owned()).collect::<Vec<_>>()
+            };
+            places.extend(only_in(our_head, their_head));
+            places.extend(only_in(their_head, our_head));
+            note_places(&mut Vec::new(), Some(&our_body), Some(&their_body), &mut places);
+        }
+        _ => {
+            places.insert("text".to_owned());
+        }
+    }
+    places
+}
+
+fn note_places<'a>(
+    way: &mut Vec<&'a str>,
+    ours: Option<&'a Value>,
+    theirs: Option<&'a Value>,
+    places: &mut BTreeSet<String>,
+) {
+    if ours == theirs {
+        return;
+    }
+    match (ours, theirs) {
+        (Some(Value::Object(ours)), Some(Value::Object(theirs))) if way.len() < PLACE_DEPTH => {
+            for name in ours.keys().chain(theirs.keys().filter(|name| !ours.contains_key(*name))) {
+                way.push(name);
+                note_places(way, ours.get(name), theirs.get(name), places);
+                way.pop();
+            }
+        }
+        (Some(Value::Array(ours)), Some(Value::Array(theirs)))
+            if ours.len() == theirs.len() && way.len() < PLACE_DEPTH =>
+        {
+            way.push("[]");
+            for (ours, theirs) in ours.iter().zip(theirs) {
+                note_places(way, Some(ours), Some(theirs), places);
+            }
+            way.pop();
+        }
+        _ => {
+            places.insert(way.join("."));
+        }
+    }
+}
+
+#[test]
+fn places_are_the_ways_to_what_differs() {
+    let ours = "200\nallow: GET\n{\"a\": 1, \"list\": [{\"b\": 1, \"c\": 2}], \"deep\": {\"d\": {\"e\": {\"f\": {\"g\": 1}}}}}\n";
+    let theirs =
+        "200\nallow: PUT\n{\"a\": 1, \"list\": [{\"b\": 2}], \"deep\": {\"d\": {\"e\": {\"f\": {\"g\": 2}}}}}\n";
+    let found = places(ours, theirs);
+    assert_eq!(Vec::from_iter(found), ["allow", "deep.d.e.f", "list.[].b", "list.[].c"]);
+    assert!(places(ours, ours).is_empty());
+    assert_eq!(Vec::from_iter(places(ours, "409\n{\"a\": 2}\n")), ["answer"]);
+    assert_eq!(Vec::from_iter(places("a\n", "b\n")), ["text"]);
+    let shorter = "200\n{\"list\": []}\n";
+    assert_eq!(Vec::from_iter(places("200\n{\"list\": [1]}\n", shorter)), ["list"]);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The in-memory API held against kube-apiserver: the same requests to both, and equal answers.
 //!
 //! No expected output anywhere: the real server is the oracle. Scenarios are the text files beside this one, a test each. A step whose
-//! answers may differ says why (`differs: reason`); one that says so and does not differ fails too. A map with two entries that are
+//! answers may differ says where and why (`differs at message, details.causes: reason`); one that says so and does not differ fails too,
+//! and so does one that differs elsewhere. A map with two entries that are
 //! wrong is told of in an order that changes from request to request: one at a time.
 //! The programs of the real server are those `KUBEBUILDER_ASSETS` names; kubectl is `KUBECTL`, or the one on the path.
 //! `DIFFERENTIAL=words` plays only scenarios with these words in their title.
@@ -118,17 +119,23 @@ fn judge(file: &str, scenario: &Scenario, ours: &[String], theirs: &[String]) ->
     for ((step, ours), theirs) in scenario.steps.iter().zip(ours).zip(theirs) {
         let (ours, theirs) = &compared::parts(step.compared, ours, theirs);
         let mut report = format!("── {file}:{} {}\n   {}: {}\n", scenario.line, scenario.title, step.label, step.text);
-        let equal_but_for_messages = || plain::without_messages(ours) == plain::without_messages(theirs);
-        match (&step.differs, ours == theirs) {
+        let places = compared::places(ours, theirs);
+        match (&step.differs, places.is_empty()) {
             (None, true) => continue,
-            (Some(known), false) if !known.in_message || equal_but_for_messages() => continue,
+            (Some(known), false) if places.iter().all(|place| known.covers(place)) => continue,
             (Some(known), true) => {
                 writeln!(report, "   no longer differs; take the line out that says: {}", known.reason).unwrap();
             }
             (_, false) => {
                 let diff = TextDiff::from_lines(theirs.as_str(), ours.as_str());
                 let mut diff = diff.unified_diff();
-                writeln!(report, "{}", diff.context_radius(3).header("kube-apiserver", "local-cluster")).unwrap();
+                let places = places.into_iter().collect::<Vec<_>>().join(", ");
+                writeln!(
+                    report,
+                    "   differs at {places}\n{}",
+                    diff.context_radius(3).header("kube-apiserver", "local-cluster")
+                )
+                .unwrap();
             }
         }
         reports.push(report);

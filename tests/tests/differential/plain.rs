@@ -296,15 +296,6 @@ fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
 }
 
-/// A text without the words of messages.
-pub(crate) fn without_messages(plain: &str) -> String {
-    plain
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("\"message\": "))
-        .map(|line| format!("{line}\n"))
-        .collect()
-}
-
 fn is_uid(text: &str) -> bool {
     text.len() == 36
         && text

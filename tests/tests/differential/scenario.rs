@@ -88,9 +88,17 @@ pub(crate) enum Action {
 /// A difference that is known and why it is left.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Difference {
-    /// Only in the words of messages; everything else is equal.
-    pub(crate) in_message: bool,
+    /// Where in the answer, as [`crate::compared::places`] names it, or the beginning of such a way; everything else is equal.
+    pub(crate) places: Vec<String>,
     pub(crate) reason: String,
+}
+
+impl Difference {
+    /// Whether a place is one where the answers may differ.
+    pub(crate) fn covers(&self, place: &str) -> bool {
+        let below = |known: &String| place.strip_prefix(known.as_str());
+        self.places.iter().filter_map(below).any(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
 }
 
 /// The patches have verbs of their own, after their content types.
@@ -147,11 +155,9 @@ impl Step {
         if self.body.is_empty()
             && let Some((name, value)) = content.split_once(": ")
         {
-            if let Some(in_message) = [("differs", false), ("differs in message", true)]
-                .iter()
-                .find_map(|(mark, in_message)| (*mark == name).then_some(*in_message))
-            {
-                self.differs = Some(Difference { in_message, reason: value.to_owned() });
+            if let Some(places) = name.strip_prefix("differs at ") {
+                let places = places.split(", ").map(str::to_owned).collect();
+                self.differs = Some(Difference { places, reason: value.to_owned() });
                 return;
             }
             if name == "compare" {
@@ -224,12 +230,16 @@ fn parse_step(line: &str, number: usize) -> Result<Step, String> {
 
 #[test]
 fn a_step_has_a_label_headers_a_reason_and_a_body() {
-    let text = "cm := {\"metadata\": {}}\n== it\na: POST configmaps\n  Accept: x/y\n  differs: because\n  {cm}\n  b: 1\nAPPLY configmaps/a\n";
+    let text = "cm := {\"metadata\": {}}\n== it\na: POST configmaps\n  Accept: x/y\n  differs at code, details.causes: because\n  {cm}\n  b: 1\nAPPLY configmaps/a\n";
     let scenarios = parse("test", text);
     let steps = &scenarios[0].steps;
     assert_eq!((steps[0].label.as_str(), steps[1].label.as_str()), ("a", "2"));
     assert_eq!(steps[0].headers, [("Accept".to_owned(), "x/y".to_owned())]);
-    assert_eq!(steps[0].differs, Some(Difference { in_message: false, reason: "because".to_owned() }));
+    let places = ["code", "details.causes"].map(str::to_owned).to_vec();
+    assert_eq!(steps[0].differs, Some(Difference { places, reason: "because".to_owned() }));
+    let difference = steps[0].differs.as_ref().unwrap();
+    let covered = ["code", "details.causes.[].field", "details", "codes"].map(|place| difference.covers(place));
+    assert_eq!(covered, [true, true, false, false]);
     assert_eq!(steps[0].body, "{\"metadata\": {}}\nb: 1");
     assert_eq!(steps[1].headers[0].1, "application/apply-patch+yaml");
 }
