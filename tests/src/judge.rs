@@ -24,7 +24,7 @@ use crate::{ACCOUNT, RealApi};
 const RESUME_AFTER: Duration = Duration::from_millis(100);
 
 /// A `metadata.resourceVersion`, in the order of commits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
     /// How often etcd was restored before.
     pub epoch: usize,
@@ -86,8 +86,8 @@ struct Seen {
     lease: BTreeMap<Version, LeaseState>,
     /// Uid of a deleted object -> the version of its deletion, which the audit log does not have.
     deletions: BTreeMap<String, Version>,
-    /// For each restore of etcd, how many requests the audit log had by then.
-    restores: Vec<usize>,
+    /// For each restore of etcd, when it began, and how many requests the audit log had by then.
+    restores: Vec<(Timestamp, usize)>,
 }
 
 /// A plugin's committed write.
@@ -140,7 +140,7 @@ impl Judge {
     pub fn begin_epoch(&self) {
         let Source::Real { api, .. } = &self.source else { panic!("the API in memory has no etcd to restore") };
         let requests = api.audit().len();
-        self.seen().restores.push(requests);
+        self.seen().restores.push((Timestamp::now(), requests));
     }
 
     /// Every state so far, in the order of commits.
@@ -174,11 +174,16 @@ impl Judge {
     }
 
     /// The audit log, each request with the epoch it was answered in. Empty in memory.
-    fn audit(&self) -> Vec<(usize, Arc<AuditEvent>)> {
+    pub fn audit(&self) -> Vec<(usize, Arc<AuditEvent>)> {
         let Source::Real { api, .. } = &self.source else { return Vec::new() };
         let restores = self.seen().restores.clone();
-        let epoch = |index: usize| restores.partition_point(|before| *before <= index);
+        let epoch = |index: usize| restores.partition_point(|(_, before)| *before <= index);
         api.audit().into_iter().enumerate().map(|(index, event)| (epoch(index), event)).collect()
+    }
+
+    /// When an epoch began, the first one aside.
+    pub fn epoch_began(&self, epoch: usize) -> Option<Timestamp> {
+        Some(self.seen().restores.get(epoch.checked_sub(1)?)?.0)
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {

@@ -7,27 +7,27 @@ use tenure_tests::{GATE_LOG, Options, RealApi, World, until};
 use super::{FIRST, OTHERS, ended, goes_on, judged, later_term_writes, set_to_work, stood_by};
 
 /// Far beyond any lease.
-const HOUR_SECONDS: i64 = 3600;
+pub(super) const HOUR_SECONDS: i64 = 3600;
 
 fn step_file(world: &World, name: &str) -> PathBuf {
     world.folder().join(format!("{name}.step"))
 }
 
 /// Sets a replica's wall clock, as far as it can see.
-fn set(world: &World, name: &str, seconds: i64) {
+pub(super) fn set(world: &World, name: &str, seconds: i64) {
     let file = step_file(world, name);
     let half = file.with_extension("half");
     std::fs::write(&half, seconds.to_string()).expect("written");
     std::fs::rename(&half, &file).expect("renamed");
 }
 
-async fn start(world: &mut World, name: &str) {
+pub(super) async fn start(world: &mut World, name: &str) {
     let file = step_file(world, name);
     world.start_with(name, &[GATE_LOG, ("TENURE_WALL_STEP_FILE", file.to_str().expect("a path of ours"))]).await;
 }
 
 /// Waits for renewals that began after now.
-async fn renewed_three_times(world: &World) {
+pub(super) async fn renewed_three_times(world: &World) {
     let before = world.judge.history().len();
     until("three renewals", || async { world.judge.history().len() >= before + 3 }).await;
 }

@@ -58,9 +58,19 @@ async fn all_know_of(world: &World) -> String {
 /// Gives [`FIRST`] its work, and waits until it is at it.
 async fn set_to_work(world: &World) {
     world.leader().await;
+    lay_out_work(world).await;
+    at_it(world).await;
+}
+
+/// The plugins, and what the one that writes again and again writes to.
+async fn lay_out_work(world: &World) {
     world.drop_in(&world.probe("burster", "burst", "1")).await;
     world.drop_in(&world.probe("stamper", "stamp", "1")).await;
     world.config_map("burster", &world.names.work, "target", json!({})).await;
+}
+
+/// Waits until somebody does the work.
+async fn at_it(world: &World) {
     stamped(world, "before").await;
     world.annotated(&world.names.work, "target", "probe/number").await;
 }

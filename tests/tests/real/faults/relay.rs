@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::json;
-use tenure_tests::{Options, Plugin, RealApi, Weather, WeatherRelay, World, until};
+use tenure_tests::{Options, Plugin, RealApi, Relay, Weather, World, until};
 
 use super::{FIRST, at_work, burst_goes_on, ended, goes_on, judged, later_term_writes};
 
@@ -12,9 +12,9 @@ use super::{FIRST, at_work, burst_goes_on, ended, goes_on, judged, later_term_wr
 const LONG_VALUE_BYTES: usize = 100 << 10;
 
 /// A world on the shared server whose first leader goes through a relay.
-async fn behind_a_relay(profile: &'static str) -> Option<(WeatherRelay, World, u64)> {
+async fn behind_a_relay(profile: &'static str) -> Option<(Relay, World, u64)> {
     let api = RealApi::shared().await?;
-    let relay = WeatherRelay::to(api.address()).await;
+    let relay = Relay::before(api.address()).await;
     let (world, term) = at_work(&api, Options { profile, ..Options::default() }, Some(relay.address())).await;
     Some((relay, world, term))
 }

@@ -12,12 +12,12 @@ use crate::lifecycle::evidence::assert_residue;
 const STRANGERS: usize = 50;
 
 /// Restores take about as long as the leases of the profile `fast`.
-fn profile(profile: &'static str) -> Options {
+pub(super) fn profile(profile: &'static str) -> Options {
     Options { profile, ..Options::default() }
 }
 
 /// What an operator does: everything stopped, the copy put in place, everything started.
-async fn restore(api: &RealApi, world: &World, copy: &EtcdCopy) {
+pub(super) async fn restore(api: &RealApi, world: &World, copy: &EtcdCopy) {
     api.stop(Program::ApiServer).await;
     world.judge.begin_epoch();
     api.restore_etcd(copy).await.expect("the copy can be restored");

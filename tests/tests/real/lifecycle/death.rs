@@ -219,7 +219,7 @@ async fn another_pod_of_that_name_proves_nothing() {
     assert_eq!(world.leader_after(&leader).await, standby);
     world.judged().await;
     assert!(reads(&api, &world, &standby, &leader, Timestamp::UNIX_EPOCH) > 0, "{standby} looked");
-    assert_nobody_came_early(&api, &world, LEASE);
+    assert_nobody_came_early(&world, LEASE);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -239,6 +239,6 @@ async fn without_the_right_to_read_pods_the_log_says_so_and_the_lease_runs_out()
     world.replica(&leader).kill();
     world.leader_of_a_term_above(term).await;
     world.judged().await;
-    assert_nobody_came_early(&api, &world, LEASE);
-    assert!(lock_writes(&api, &world).iter().all(|write| write.is_ours()));
+    assert_nobody_came_early(&world, LEASE);
+    assert!(lock_writes(&world).iter().all(|write| write.is_ours()));
 }

@@ -2,12 +2,13 @@
 //! whom.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
 use tenure_control_plane::AuditEvent;
-use tenure_tests::{LEASE as NAME, RealApi, Replica, World};
+use tenure_tests::{LEASE as NAME, Replica, Version, World};
 
 /// The user agent of our candidates' requests for the lock.
 const OURS: &str = "tenure-election/";
@@ -19,7 +20,7 @@ const CLOCK_ERROR: f64 = 0.01;
 /// A stored write to the Lease.
 #[derive(Debug)]
 pub(crate) struct LockWrite {
-    pub(crate) version: u64,
+    pub(crate) version: Version,
     /// Empty: nobody.
     pub(crate) holder: String,
     pub(crate) user_agent: String,
@@ -30,14 +31,14 @@ pub(crate) struct LockWrite {
 }
 
 impl LockWrite {
-    fn of(event: &AuditEvent) -> Option<Self> {
+    fn of(epoch: usize, event: &AuditEvent) -> Option<Self> {
         let lease = event.response.as_ref()?;
         let text = |pointer: &str| lease.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let seconds = lease.pointer("/spec/leaseDurationSeconds").and_then(Value::as_u64).unwrap_or_default();
         let (term, released) =
             (text("/metadata/annotations/tenure.dev~1term"), text("/metadata/annotations/tenure.dev~1released"));
         Some(Self {
-            version: event.version()?,
+            version: Version { epoch, number: event.version()? },
             holder: text("/spec/holderIdentity"),
             user_agent: event.user_agent.clone(),
             received_at: event.received_at.parse().expect("a time in the audit log"),
@@ -56,19 +57,19 @@ impl LockWrite {
 }
 
 /// Every stored write to the world's Lease, in the order of versions.
-pub(crate) fn lock_writes(api: &RealApi, world: &World) -> Vec<LockWrite> {
-    let events = api.audit().into_iter().filter(|event| {
+pub(crate) fn lock_writes(world: &World) -> Vec<LockWrite> {
+    let events = world.judge.audit().into_iter().filter(|(_, event)| {
         event.resource == "leases" && event.namespace == world.names.system && event.name == NAME && !event.is_dry_run()
     });
-    let mut writes: Vec<_> = events.filter_map(|event| LockWrite::of(&event)).collect();
+    let mut writes: Vec<_> = events.filter_map(|(epoch, event)| LockWrite::of(epoch, &event)).collect();
     writes.sort_by_key(|write| write.version);
     writes
 }
 
 /// Panics when one of ours took the lock from another holder before its record had stood unchanged for the lease duration, and
 /// without a release by that very holder.
-pub(crate) fn assert_nobody_came_early(api: &RealApi, world: &World, lease: Duration) {
-    let writes = lock_writes(api, world);
+pub(crate) fn assert_nobody_came_early(world: &World, lease: Duration) {
+    let writes = lock_writes(world);
     let mut holding: Option<&LockWrite> = None;
     for pair in writes.windows(2) {
         let [before, taken] = pair else { unreachable!("windows of two") };
@@ -82,8 +83,12 @@ pub(crate) fn assert_nobody_came_early(api: &RealApi, world: &World, lease: Dura
         if before.holder.is_empty() && (before.is_marked_release || let_go_by_client_go) {
             continue;
         }
-        // Received before the record could be seen, and received after it was taken: the wait lies within.
-        let between = taken.received_at.duration_since(before.received_at).unsigned_abs();
+        // Received before the record could be seen, and received after it was taken: the wait lies within. A record that a
+        // restore brought back was not seen before.
+        let restored =
+            world.judge.epoch_began(taken.version.epoch).filter(|_| before.version.epoch < taken.version.epoch);
+        let seen_from = restored.map_or(before.received_at, |restored| before.received_at.max(restored));
+        let between = taken.received_at.duration_since(seen_from).unsigned_abs();
         // A duration in a record nobody holds says nothing.
         let wait = if before.holder.is_empty() { lease } else { lease.max(before.duration) };
         assert!(between >= wait.mul_f64(1.0 - CLOCK_ERROR), "{taken:?} came {between:?} after {before:?}");
@@ -91,9 +96,9 @@ pub(crate) fn assert_nobody_came_early(api: &RealApi, world: &World, lease: Dura
 }
 
 /// Panics when two Pods wrote in one term.
-pub(crate) fn assert_one_writer_a_term(api: &RealApi, world: &World) {
+pub(crate) fn assert_one_writer_a_term(world: &World) {
     let mut writers: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
-    for (term, event) in plugin_writes(api, world) {
+    for (term, _, event) in plugin_writes(world) {
         writers.entry(term).or_default().insert(event.pod.clone().unwrap_or_default());
     }
     for (term, pods) in writers {
@@ -101,34 +106,38 @@ pub(crate) fn assert_one_writer_a_term(api: &RealApi, world: &World) {
     }
 }
 
-/// Plugins' committed writes by term.
-fn plugin_writes(api: &RealApi, world: &World) -> Vec<(u64, std::sync::Arc<AuditEvent>)> {
+/// Plugins' committed writes: term, version, request.
+fn plugin_writes(world: &World) -> Vec<(u64, Version, Arc<AuditEvent>)> {
     let account = world.account();
-    let events = api.audit().into_iter().filter(|event| event.user == account && event.version().is_some());
-    events.filter_map(|event| Some((event.user_agent.split_once("term/")?.1.parse().ok()?, event))).collect()
+    let events = world.judge.audit().into_iter().filter(|(_, event)| event.user == account);
+    let writes = events.filter_map(|(epoch, event)| {
+        let term = event.user_agent.split_once("term/")?.1.parse().ok()?;
+        Some((term, Version { epoch, number: event.version()? }, event))
+    });
+    writes.collect()
 }
 
 /// Requests of a term that came to the API server from an instant on, whatever became of them: the machine has one wall clock.
-pub(crate) fn arrivals_since(api: &RealApi, world: &World, term: u64, since: Timestamp) -> usize {
+pub(crate) fn arrivals_since(world: &World, term: u64, since: Timestamp) -> usize {
     let (account, agent) = (world.account(), format!("term/{term}"));
-    let events = api.audit().into_iter().filter(|event| event.user == account && event.user_agent.ends_with(&agent));
-    events.filter(|event| event.received_at.parse::<Timestamp>().is_ok_and(|at| at >= since)).count()
+    let events = world.judge.audit().into_iter();
+    let events = events.filter(|(_, event)| event.user == account && event.user_agent.ends_with(&agent));
+    events.filter(|(_, event)| event.received_at.parse::<Timestamp>().is_ok_and(|at| at >= since)).count()
 }
 
 /// What a term committed after a version: the ids of its writes.
-pub(crate) fn writes_after(api: &RealApi, world: &World, term: u64, version: u64) -> Vec<String> {
-    let writes = plugin_writes(api, world).into_iter();
-    let after = writes.filter(|(of, event)| *of == term && event.version().is_some_and(|stored| stored > version));
-    after.map(|(_, event)| event.id.clone()).collect()
+pub(crate) fn writes_after(world: &World, term: u64, version: Version) -> Vec<String> {
+    let writes = plugin_writes(world).into_iter().filter(|(of, stored, _)| *of == term && *stored > version);
+    writes.map(|(.., event)| event.id.clone()).collect()
 }
 
-/// How many writes of client-go's workload were committed after a version, and up to another.
-pub(crate) fn client_go_writes(api: &RealApi, world: &World, after: u64, until: u64) -> usize {
-    let events = api.audit().into_iter().filter(|event| {
+/// How many writes of client-go's workload were committed after a version.
+pub(crate) fn client_go_writes(world: &World, after: Version) -> usize {
+    let events = world.judge.audit().into_iter().filter(|(epoch, event)| {
         event.resource == "configmaps"
             && event.namespace == world.names.work
             && event.user_agent.starts_with(CLIENT_GO)
-            && event.version().is_some_and(|version| version > after && version <= until)
+            && event.version().is_some_and(|number| Version { epoch: *epoch, number } > after)
     });
     events.count()
 }
@@ -151,8 +160,8 @@ pub(crate) fn figure(what: &str, count: usize) {
 }
 
 /// All that holds of any world of ours, whatever was done to it.
-pub(crate) async fn assert_clean(api: &RealApi, world: &World) {
+pub(crate) async fn assert_clean(world: &World) {
     world.judged().await.assert_clean();
-    assert_one_writer_a_term(api, world);
-    assert_nobody_came_early(api, world, super::LEASE);
+    assert_one_writer_a_term(world);
+    assert_nobody_came_early(world, super::LEASE);
 }

@@ -10,20 +10,20 @@ use super::three_replicas;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_hands_over_by_release_and_the_old_leader_ends_well() {
-    let Some((api, world)) = three_replicas().await else { return };
-    assert_clean(&api, &handover::sigterm_hands_over_by_release(world).await).await;
+    let Some(world) = three_replicas().await else { return };
+    assert_clean(&handover::sigterm_hands_over_by_release(world).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn release_comes_after_the_last_write_of_the_term() {
-    let Some((api, world)) = three_replicas().await else { return };
-    assert_clean(&api, &handover::release_comes_after_the_last_write(world).await).await;
+    let Some(world) = three_replicas().await else { return };
+    assert_clean(&handover::release_comes_after_the_last_write(world).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_leader_is_replaced_at_expiry() {
-    let Some((api, world)) = three_replicas().await else { return };
-    assert_clean(&api, &handover::a_killed_leader_is_replaced_at_expiry(world).await).await;
+    let Some(world) = three_replicas().await else { return };
+    assert_clean(&handover::a_killed_leader_is_replaced_at_expiry(world).await).await;
 }
 
 /// At the default timing, and as long as the field's own pause test.
@@ -32,20 +32,20 @@ async fn a_leader_paused_for_25_s_writes_nothing_when_it_wakes() {
     let Some(api) = RealApi::shared().await else { return };
     let world = World::on(&api, Options { profile: "default", ..Options::default() }).await.staffed(3).await;
     let world = handover::a_paused_leader_writes_nothing_when_it_wakes(world, Duration::from_secs(25)).await;
-    assert_one_writer_a_term(&api, &world);
-    assert_nobody_came_early(&api, &world, Duration::from_secs(15));
+    assert_one_writer_a_term(&world);
+    assert_nobody_came_early(&world, Duration::from_secs(15));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deaf_guest_is_killed_and_the_lock_released() {
-    let Some((api, world)) = three_replicas().await else { return };
-    assert_clean(&api, &handover::a_deaf_guest_is_killed_and_the_lock_released(world).await).await;
+    let Some(world) = three_replicas().await else { return };
+    assert_clean(&handover::a_deaf_guest_is_killed_and_the_lock_released(world).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_replica_may_lead_in_turn_and_come_back() {
-    let Some((api, world)) = three_replicas().await else { return };
-    assert_clean(&api, &handover::every_replica_leads_in_turn_and_comes_back(world).await).await;
+    let Some(world) = three_replicas().await else { return };
+    assert_clean(&handover::every_replica_leads_in_turn_and_comes_back(world).await).await;
 }
 
 /// As installed: nobody has ever seen the lock, so nobody takes it before a lease has passed.
@@ -58,9 +58,9 @@ async fn three_that_start_at_once_without_a_lease_make_one_leader() {
     }
     let leader = world.leader().await;
     let world = at_work(world, "stamp").await;
-    let writes = lock_writes(&api, &world);
+    let writes = lock_writes(&world);
     assert!(writes[0].holder.is_empty(), "{:?} is held from the start", writes[0]);
     assert!(writes[1].holder.starts_with(&leader), "{:?} follows", writes[1]);
-    assert_clean(&api, &world).await;
+    assert_clean(&world).await;
     assert_eq!(world.judge.terms().len(), 1, "one term: {:?}", world.judge.terms());
 }

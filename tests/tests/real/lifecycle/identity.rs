@@ -36,10 +36,10 @@ async fn two_processes_with_one_name_never_lead_at_once_and_people_are_warned() 
     assert!(holder.starts_with("twin_"), "{holder} is not a name of its own");
 
     // And comes back, beside two that live.
-    let before = lock_writes(&api, &world).len();
+    let before = lock_writes(&world).len();
     world.start_with("first", &TWIN).await;
-    until("renewals beside the one that came back", || async { lock_writes(&api, &world).len() > before + 3 }).await;
-    assert_clean(&api, &world).await;
+    until("renewals beside the one that came back", || async { lock_writes(&world).len() > before + 3 }).await;
+    assert_clean(&world).await;
     for name in ["first", "second", "third"] {
         assert!(world.replica(name).is_running(), "{name} ended");
     }

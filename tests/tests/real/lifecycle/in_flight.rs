@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::json;
 use tenure_tests::scenes::{at_work, successor_works};
-use tenure_tests::{Options, RealApi, Relay, World, until};
+use tenure_tests::{Options, RealApi, Relay, Weather, World, until};
 
 use super::evidence::{assert_clean, assert_nobody_came_early, lock_writes};
 
@@ -23,8 +23,8 @@ async fn held(api: &RealApi, relay: &Relay, options: Options, standbys: usize) -
     }
     let world = at_work(world, "stamp").await;
     let term = world.term().await.expect("a term");
-    let renewals = lock_writes(api, &world).len();
-    until("a renewal to have gone through", || async { lock_writes(api, &world).len() > renewals }).await;
+    let renewals = lock_writes(&world).len();
+    until("a renewal to have gone through", || async { lock_writes(&world).len() > renewals }).await;
     (world, term)
 }
 
@@ -47,14 +47,14 @@ async fn a_deletion_ends_the_term_while_no_request_gets_through() {
     let Some(api) = RealApi::shared().await else { return };
     let relay = Relay::before(api.address()).await;
     let (mut world, term) = held(&api, &relay, default_timing(), 2).await;
-    relay.hold();
+    relay.set(Weather::HeldRequests);
     world.delete_lease().await;
     let stopped = world.replica(HELD).logged("stopped leading").await;
     assert!(stopped.contains("the lock's object is gone"), "{stopped}");
-    relay.let_go();
+    relay.set(Weather::Clear);
     successor_works(&world, term, "after").await;
-    assert_clean(&api, &world).await;
-    assert_nobody_came_early(&api, &world, Duration::from_secs(15));
+    assert_clean(&world).await;
+    assert_nobody_came_early(&world, Duration::from_secs(15));
     assert_not_revived(&world, term);
 }
 
@@ -63,14 +63,14 @@ async fn an_edit_ends_the_term_while_no_request_gets_through() {
     let Some(api) = RealApi::shared().await else { return };
     let relay = Relay::before(api.address()).await;
     let (mut world, term) = held(&api, &relay, default_timing(), 2).await;
-    relay.hold();
+    relay.set(Weather::HeldRequests);
     world.edit_lease(json!({"spec": {"holderIdentity": "somebody-else"}})).await;
     let stopped = world.replica(HELD).logged("stopped leading").await;
     assert!(stopped.contains("somebody-else"), "{stopped}");
-    relay.let_go();
+    relay.set(Weather::Clear);
     successor_works(&world, term, "after").await;
-    assert_clean(&api, &world).await;
-    assert_nobody_came_early(&api, &world, Duration::from_secs(15));
+    assert_clean(&world).await;
+    assert_nobody_came_early(&world, Duration::from_secs(15));
 }
 
 /// Nobody else is there to make a new Lease: what arrives meets none.
@@ -79,12 +79,12 @@ async fn a_renewal_that_arrives_after_the_deletion_brings_nothing_back() {
     let Some(api) = RealApi::shared().await else { return };
     let relay = Relay::before(api.address()).await;
     let (mut world, term) = held(&api, &relay, default_timing(), 0).await;
-    relay.hold();
+    relay.set(Weather::HeldRequests);
     relay.holds_something().await;
     // Stopped, it cannot take the renewal back when no answer comes; the rest is between the network and the API server.
     world.replica(HELD).signal(Signal::STOP);
     world.delete_lease().await;
-    relay.let_go();
+    relay.set(Weather::Clear);
     let answered = || {
         let events = api.audit().into_iter();
         events
@@ -102,7 +102,7 @@ async fn a_renewal_that_arrives_after_the_deletion_brings_nothing_back() {
     world.replica(HELD).signal(Signal::CONT);
     world.replica(HELD).logged("stopped leading").await;
     successor_works(&world, term, "after").await;
-    assert_clean(&api, &world).await;
-    assert_nobody_came_early(&api, &world, Duration::from_secs(15));
+    assert_clean(&world).await;
+    assert_nobody_came_early(&world, Duration::from_secs(15));
     assert_not_revived(&world, term);
 }

@@ -13,7 +13,7 @@ mod in_flight;
 mod people;
 mod plugins;
 mod requests;
-mod rights;
+pub(crate) mod rights;
 mod stopped_writes;
 
 use std::time::Duration;
@@ -24,13 +24,12 @@ use tenure_tests::{Options, RealApi, World};
 pub(crate) const LEASE: Duration = Duration::from_secs(5);
 
 /// A world on the shared server with three replicas, one of which leads; `None` where there is no server.
-async fn three_replicas() -> Option<(RealApi, World)> {
+async fn three_replicas() -> Option<World> {
     three_replicas_at("fast").await
 }
 
 /// As [`three_replicas`]. At the profile `default` a busy machine ends no term, where the claim is that somebody leads on.
-async fn three_replicas_at(profile: &'static str) -> Option<(RealApi, World)> {
+async fn three_replicas_at(profile: &'static str) -> Option<World> {
     let api = RealApi::shared().await?;
-    let world = World::on(&api, Options { profile, ..Options::told_by_the_gate() }).await.staffed(3).await;
-    Some((api, world))
+    Some(World::on(&api, Options { profile, ..Options::told_by_the_gate() }).await.staffed(3).await)
 }

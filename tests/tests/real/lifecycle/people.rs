@@ -57,7 +57,8 @@ async fn allow(world: &World, user: &str, rule: Value) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectl_shows_the_holder_and_the_events_in_the_fields_words() {
-    let Some((api, world)) = three_replicas().await else { return };
+    let Some(api) = RealApi::shared().await else { return };
+    let Some(world) = three_replicas().await else { return };
     let Some(kubectl) = std::env::var_os("KUBECTL").map(PathBuf::from) else { return no_kubectl() };
     let mut world = at_work(world, "stamp").await;
     let administrator = api.kubeconfig().display().to_string();
@@ -89,7 +90,7 @@ async fn kubectl_shows_the_holder_and_the_events_in_the_fields_words() {
         assert!(events.contains(message), "{message} is missing in\n{events}");
         assert!(described.contains(message), "{message} is missing in\n{described}");
     }
-    assert_clean(&api, &world).await;
+    assert_clean(&world).await;
 }
 
 #[expect(clippy::print_stderr, reason = "a test that did not run must say so")]
@@ -100,7 +101,8 @@ fn no_kubectl() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn status_names_the_right_that_is_missing_and_shows_what_may_be_seen() {
-    let Some((api, world)) = three_replicas().await else { return };
+    let Some(api) = RealApi::shared().await else { return };
+    let Some(world) = three_replicas().await else { return };
     let world = at_work(world, "stamp").await;
     let (system, person) = (world.names.system.clone(), kubeconfig_of(&api, &world, "person"));
     let of_lease = |lease| ["status", "--kubeconfig", &person, "--namespace", &system, "--lease", lease];

@@ -6,20 +6,20 @@ use std::collections::BTreeSet;
 use rustix::process::Signal;
 use serde_json::json;
 use tenure_tests::scenes::TARGET;
-use tenure_tests::{RealApi, World, until};
+use tenure_tests::{World, until};
 
 use super::evidence::{assert_clean, lock_writes};
 use super::three_replicas;
 
 /// A world in which `changed` and `removed` have each stamped an object of their own.
-async fn with_two_plugins() -> Option<(RealApi, World)> {
-    let (api, world) = three_replicas().await?;
+async fn with_two_plugins() -> Option<World> {
+    let world = three_replicas().await?;
     for name in ["changed", "removed"] {
         world.drop_in(&world.probe(name, "stamp", "before")).await;
         world.config_map(name, &world.names.work, &object(name), json!({})).await;
         world.annotated_with(&world.names.work, &object(name), "probe/value", "before").await;
     }
-    Some((api, world))
+    Some(world)
 }
 
 /// The object that a plugin works on.
@@ -36,7 +36,7 @@ async fn change_plugins(world: &World) {
 }
 
 /// Waits until the successor of `term` runs exactly what is in the cluster and has done all there is to do, then judges.
-async fn judge(api: &RealApi, world: &World, term: u64) {
+async fn judge(world: &World, term: u64) {
     world.leader_of_a_term_above(term).await;
     until("the successor to run what is in the cluster", || async { running(world).await == expected(world) }).await;
     let work = &world.names.work;
@@ -54,7 +54,7 @@ async fn judge(api: &RealApi, world: &World, term: u64) {
     }
     assert_eq!(world.annotation(work, "too-late", "probe/value").await, None, "the removed plugin works on");
     assert_eq!(running(world).await, expected(world));
-    assert_clean(api, world).await;
+    assert_clean(world).await;
 }
 
 /// Which plugins the leader runs, by its own word; `None` where it cannot be asked.
@@ -70,17 +70,17 @@ fn expected(world: &World) -> Option<BTreeSet<String>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn plugins_that_change_in_the_instant_of_a_sigterm_are_what_the_successor_runs() {
-    let Some((api, mut world)) = with_two_plugins().await else { return };
+    let Some(mut world) = with_two_plugins().await else { return };
     let (old, term) = (world.leader().await, world.term().await.expect("a term"));
     world.replica(&old).signal(Signal::TERM);
     change_plugins(&world).await;
     assert!(world.replica(&old).ended().await.success());
-    judge(&api, &world, term).await;
+    judge(&world, term).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn plugins_that_change_in_the_instant_of_a_sigkill_are_what_the_successor_runs() {
-    let Some((api, mut world)) = with_two_plugins().await else { return };
+    let Some(mut world) = with_two_plugins().await else { return };
     let (old, term) = (world.leader().await, world.term().await.expect("a term"));
     // In the middle of the changes: the old leader may have begun with any of them.
     let pid = world.replica(&old).pid();
@@ -93,12 +93,12 @@ async fn plugins_that_change_in_the_instant_of_a_sigkill_are_what_the_successor_
     };
     tokio::join!(change_plugins(&world), killing);
     world.replica(&old).ended().await;
-    judge(&api, &world, term).await;
+    judge(&world, term).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn plugins_that_change_while_nobody_leads_are_what_the_successor_runs() {
-    let Some((api, mut world)) = with_two_plugins().await else { return };
+    let Some(mut world) = with_two_plugins().await else { return };
     let (old, term) = (world.leader().await, world.term().await.expect("a term"));
     // Nobody may come to lead before the last change, however long this machine takes for them.
     let others: Vec<String> = world.replicas.keys().filter(|name| **name != old).cloned().collect();
@@ -108,7 +108,7 @@ async fn plugins_that_change_while_nobody_leads_are_what_the_successor_runs() {
     }
     world.replica(&old).kill();
     world.judged().await;
-    let last_of_old = lock_writes(&api, &world).last().expect("the old leader wrote").version;
+    let last_of_old = lock_writes(&world).last().expect("the old leader wrote").version;
     change_plugins(&world).await;
     let last_change = world.get_config_map(&world.names.work, &object("added")).await.expect("it was created");
     let last_change: u64 =
@@ -116,9 +116,9 @@ async fn plugins_that_change_while_nobody_leads_are_what_the_successor_runs() {
     for name in &others {
         world.replica(name).signal(Signal::CONT);
     }
-    judge(&api, &world, term).await;
-    let acquired = lock_writes(&api, &world).into_iter().find(|write| write.version > last_of_old);
-    let acquired = acquired.expect("a successor").version;
+    judge(&world, term).await;
+    let acquired = lock_writes(&world).into_iter().find(|write| write.version > last_of_old);
+    let acquired = acquired.expect("a successor").version.number;
     assert!(last_change < acquired, "the change at {last_change} came after the successor at {acquired}");
     let writes = world.judge.writes().into_iter();
     let by_removed: Vec<_> =

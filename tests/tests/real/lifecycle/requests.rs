@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tenure_tests::{RealApi, World, until};
+use tenure_tests::{World, until};
 
 use super::evidence::{assert_clean, figure, lock_writes};
 use super::three_replicas;
@@ -15,20 +15,20 @@ const RETRY: Duration = Duration::from_secs(1);
 const RENEWALS: usize = 12;
 
 /// The kinds of requests for the world's Lease that were answered from `begin` to `end`: verb and Pod.
-fn requests_for_the_lock(api: &RealApi, world: &World, begin: Timestamp, end: Timestamp) -> Vec<(String, String)> {
-    let events = api.audit().into_iter().filter(|event| {
+fn requests_for_the_lock(world: &World, begin: Timestamp, end: Timestamp) -> Vec<(String, String)> {
+    let events = world.judge.audit().into_iter().filter(|(_, event)| {
         let at: Timestamp = event.received_at.parse().expect("a time in the audit log");
         event.resource == "leases" && event.namespace == world.names.system && begin <= at && at < end
     });
-    events.map(|event| (event.verb.clone(), event.pod.clone().unwrap_or_default())).collect()
+    events.map(|(_, event)| (event.verb.clone(), event.pod.clone().unwrap_or_default())).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_election_is_one_renewal_each_retry_period_and_nothing_else() {
-    let Some((api, world)) = three_replicas().await else { return };
+    let Some(world) = three_replicas().await else { return };
     // All three watch: what a start costs is over.
     until("three watches on the lock", || async {
-        let events = api.audit().into_iter();
+        let events = world.judge.audit().into_iter().map(|(_, event)| event);
         let of_world = events.filter(|event| event.resource == "leases" && event.namespace == world.names.system);
         let watches = of_world.filter(|event| event.verb == "watch" && event.code == 200);
         watches.filter_map(|event| event.pod.clone()).collect::<BTreeSet<_>>().len() == 3
@@ -37,13 +37,13 @@ async fn an_idle_election_is_one_renewal_each_retry_period_and_nothing_else() {
     let (leader, term) = (world.leader().await, world.term().await.expect("a term"));
     // The machine has one wall clock: what was received after this is none of our own reads above.
     let now = Timestamp::now();
-    let writes = || lock_writes(&api, &world).into_iter().filter(|write| write.received_at > now).collect::<Vec<_>>();
+    let writes = || lock_writes(&world).into_iter().filter(|write| write.received_at > now).collect::<Vec<_>>();
     until("renewals", || async { writes().len() > RENEWALS }).await;
     assert_eq!(world.term().await, Some(term), "the machine was too busy to hold a lease: nothing was measured");
 
     let writes = writes();
     let (begin, end) = (writes[0].received_at, writes[RENEWALS].received_at);
-    let requests = requests_for_the_lock(&api, &world, begin, end);
+    let requests = requests_for_the_lock(&world, begin, end);
     let renewals = requests.iter().filter(|request| **request == ("update".to_owned(), leader.clone())).count();
     let others: Vec<_> = requests.iter().filter(|(verb, pod)| verb != "update" || pod != &leader).collect();
     assert!(others.is_empty(), "besides renewals: {others:?}");
@@ -53,5 +53,5 @@ async fn an_idle_election_is_one_renewal_each_retry_period_and_nothing_else() {
     assert!(renewals as f64 <= due, "{renewals} renewals in {window:?}");
     let a_minute = renewals as f64 * 60.0 / window.as_secs_f64();
     figure("requests a minute of three idle candidates at 5/3/1 s", a_minute.round() as usize);
-    assert_clean(&api, &world).await;
+    assert_clean(&world).await;
 }

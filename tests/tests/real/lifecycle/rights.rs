@@ -7,7 +7,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tenure_tests::scenes::{at_work, successor_works};
-use tenure_tests::{Options, RealApi, Relay, World, until, until_some};
+use tenure_tests::{Options, RealApi, Relay, Version, World, until, until_some};
 
 use super::evidence::{assert_clean, writes_after};
 use super::{three_replicas, three_replicas_at};
@@ -15,8 +15,8 @@ use super::{three_replicas, three_replicas_at};
 /// The host's Role for the lock.
 const ROLE: &str = "tenure";
 
-/// Leaves these verbs on leases, and returns the rules as they were.
-async fn leave_on_leases(world: &World, verbs: &[&str]) -> Vec<PolicyRule> {
+/// Leaves these verbs on leases to the replicas, and returns the rules as they were.
+pub(crate) async fn leave_on_leases(world: &World, verbs: &[&str]) -> Vec<PolicyRule> {
     let roles = world.api::<Role>(&world.names.system);
     let before = roles.get(ROLE).await.expect("the Role is there").rules.expect("it has rules");
     let mut rules = before.clone();
@@ -26,7 +26,7 @@ async fn leave_on_leases(world: &World, verbs: &[&str]) -> Vec<PolicyRule> {
     before
 }
 
-async fn set_rules(world: &World, rules: &[PolicyRule]) {
+pub(crate) async fn set_rules(world: &World, rules: &[PolicyRule]) {
     let patch = Patch::Merge(json!({"rules": rules}));
     let roles = world.api::<Role>(&world.names.system);
     roles.patch(ROLE, &PatchParams::default(), &patch).await.expect("the Role can be changed");
@@ -34,7 +34,7 @@ async fn set_rules(world: &World, rules: &[PolicyRule]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_right_to_update_the_term_ends_by_itself_and_the_log_names_the_role() {
-    let Some((api, world)) = three_replicas().await else { return };
+    let Some(world) = three_replicas().await else { return };
     let mut world = at_work(world, "burst").await;
     let (leader, term) = (world.leader().await, world.term().await.expect("a term"));
     let before = leave_on_leases(&world, &["get", "list", "watch", "create"]).await;
@@ -47,12 +47,12 @@ async fn without_the_right_to_update_the_term_ends_by_itself_and_the_log_names_t
 
     // The term is over: what it committed until now is all there will ever be of it.
     world.judged().await;
-    let written = writes_after(&api, &world, term, 0).len();
+    let written = writes_after(&world, term, Version::default()).len();
     set_rules(&world, &before).await;
     world.leader_of_a_term_above(term).await;
     successor_works(&world, term, "after").await;
-    assert_clean(&api, &world).await;
-    assert_eq!(writes_after(&api, &world, term, 0).len(), written, "term {term} wrote after it had ended");
+    assert_clean(&world).await;
+    assert_eq!(writes_after(&world, term, Version::default()).len(), written, "term {term} wrote after it had ended");
     for replica in world.replicas.values_mut() {
         assert!(replica.is_running(), "{} ended; missing rights end no process", replica.name);
     }
@@ -60,7 +60,7 @@ async fn without_the_right_to_update_the_term_ends_by_itself_and_the_log_names_t
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_may_not_release_ends_all_the_same_and_is_waited_for() {
-    let Some((api, world)) = three_replicas().await else { return };
+    let Some(world) = three_replicas().await else { return };
     let mut world = at_work(world, "burst").await;
     let (leader, term) = (world.leader().await, world.term().await.expect("a term"));
     let before = leave_on_leases(&world, &["get", "list", "watch", "create"]).await;
@@ -71,7 +71,7 @@ async fn a_leader_that_may_not_release_ends_all_the_same_and_is_waited_for() {
     world.leader_of_a_term_above(term).await;
     let released = world.judge.history().into_iter().find(|state| state.holder.is_empty());
     assert_eq!(released, None, "it could not be released");
-    assert_clean(&api, &world).await;
+    assert_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,12 +115,12 @@ async fn without_the_right_to_watch_the_lock_is_read_and_handed_over_all_the_sam
         watches.any(|event| event.pod.as_deref() == Some(&old) && event.namespace == world.names.system)
     })
     .await;
-    assert_clean(&api, &world).await;
+    assert_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_plugins_may_no_longer_do_fails_as_forbidden_and_the_host_leads_on() {
-    let Some((api, world)) = three_replicas_at("default").await else { return };
+    let Some(world) = three_replicas_at("default").await else { return };
     let mut world = at_work(world, "stamp").await;
     let (old, term) = (world.leader().await, world.term().await.expect("a term"));
     let roles: Api<ClusterRole> = Api::all(world.client());
@@ -150,7 +150,7 @@ async fn what_plugins_may_no_longer_do_fails_as_forbidden_and_the_host_leads_on(
     roles.create(&PostParams::default(), &role).await.expect("it can be given back");
     world.annotated(&world.names.work, "forbidden", "probe/term").await;
     assert_eq!(world.leader().await, successor, "and leads on");
-    assert_clean(&api, &world).await;
+    assert_clean(&world).await;
 }
 
 async fn plugin_row(world: &World) -> Option<Value> {
@@ -161,7 +161,7 @@ async fn plugin_row(world: &World) -> Option<Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_whose_token_is_void_stops_in_time_and_another_takes_over() {
-    let Some((api, world)) = three_replicas().await else { return };
+    let Some(world) = three_replicas().await else { return };
     let mut world = at_work(world, "burst").await;
     let (old, term) = (world.leader().await, world.term().await.expect("a term"));
     // A token bound to a Pod ends with it; the API server remembers one it has checked for ten seconds.
@@ -172,6 +172,6 @@ async fn a_leader_whose_token_is_void_stops_in_time_and_another_takes_over() {
     world.replica(&old).logged("stopped leading").await;
     world.leader_after(&old).await;
     successor_works(&world, term, "after").await;
-    assert_clean(&api, &world).await;
+    assert_clean(&world).await;
     assert!(world.replica(&old).is_running(), "{old} ended; a void token ends no process");
 }

@@ -11,9 +11,9 @@ use super::evidence::{arrivals_since, assert_nobody_came_early, assert_one_write
 async fn late_writes_and_arrivals(api: &RealApi, point: &str) -> (usize, usize) {
     let mut world = World::on(api, Options::default()).await;
     let woken = stop_and_wake_at(point, &mut world, 2).await;
-    assert_one_writer_a_term(api, &world);
-    assert_nobody_came_early(api, &world, super::LEASE);
-    (woken.late_writes, arrivals_since(api, &world, woken.term, woken.at))
+    assert_one_writer_a_term(&world);
+    assert_nobody_came_early(&world, super::LEASE);
+    (woken.late_writes, arrivals_since(&world, woken.term, woken.at))
 }
 
 #[tokio::test(flavor = "multi_thread")]
