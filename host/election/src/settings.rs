@@ -162,6 +162,12 @@ impl Timing {
         self.grace
     }
 
+    /// The most that a lock policy's waits delay a claim on a free lock.
+    #[must_use]
+    pub fn policy_wait_max(&self) -> Duration {
+        self.lease * 2
+    }
+
     /// How long one request waits for its answer: a lost answer, the read after it and a second write fit into `renew`.
     #[must_use]
     pub fn attempt_timeout(&self) -> Duration {

@@ -76,9 +76,13 @@ scenarios! {
     a_lost_release_is_found_out
     a_paused_leader_closes_before_anything_else
     a_pod_that_is_gone_proves_nothing
+    a_policy_cannot_claim_early
+    a_policy_costs_no_takeover_time
     a_policy_delays_a_claim_but_not_for_ever
     a_policy_that_waits_is_heard
     a_policy_yields_once_a_minute
+    a_policy_yields_only_to_one_that_campaigns
+    a_policy_yields_only_to_one_that_lives
     a_record_in_our_name_that_is_not_ours_renames_us
     a_record_renewed_without_an_attempt_is_no_proof
     a_refused_renewal_runs_out
@@ -94,8 +98,8 @@ scenarios! {
     a_released_lock_is_taken_without_waiting
     a_renewal_after_a_delete_does_not_bring_the_lease_back
     a_renewal_after_the_proof_voids_it
-    a_renewal_names_its_container_again
     a_renewal_always_changes_the_record
+    a_renewal_names_its_container_again
     a_restart_with_the_same_name_waits_like_anyone
     a_restored_release_waits
     a_restored_release_waits_even_in_the_newest_term
@@ -104,6 +108,7 @@ scenarios! {
     a_shutdown_hands_over_without_waiting
     a_stale_deletion_ends_nothing
     a_token_on_an_object_ends_nothing
+    a_verdict_is_about_the_holder_it_was_asked_under
     a_version_that_came_again_after_a_restore_is_not_taken_for_ours
     a_wall_clock_lets_nobody_in
     a_wall_clock_set_back_lengthens_nothing
@@ -112,6 +117,8 @@ scenarios! {
     a_write_refused_for_a_larger_token_ends_the_term
     a_write_that_changed_nothing_is_not_stored
     a_yield_stays_out_for_one_lease
+    a_yielder_is_back_when_nobody_would_take_the_lock
+    a_yielder_waits_for_whoever_took_the_lock
     an_acquisition_below_a_refused_token_is_not_begun
     an_acquisition_found_too_late_is_not_begun
     an_attempt_is_past_when_the_version_moved_on

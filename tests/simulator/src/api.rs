@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tenure_election::{Outcome, PodSeen, Record, Seen, WriteKind};
 
+use crate::policy::Candidacy;
+
 /// What a watch sends.
 #[derive(Debug, Clone)]
 pub struct WatchEvent {
@@ -30,6 +32,8 @@ pub struct Api {
     pub upsert: bool,
     /// Pods by name.
     pub pods: BTreeMap<String, PodSeen>,
+    /// Candidate Leases, by their candidates' names.
+    pub candidacies: BTreeMap<String, Candidacy>,
     uids: u64,
 }
 

@@ -8,12 +8,13 @@
 //! - Its Pod's status: `kubelet-delay a 5s`, `mislead a unknown|unfinished|earlier|gone|other-pod|sidecar`.
 //! - Its next write: `lose-answer`, `lose-request`, `delay-write a 5s`, `answer-unchanged`, `answer-conflict`; all of them: `refuse a 403`, `allow`.
 //! - Its watch: `watch a works|silent|forbidden`, `watch-again a @version`, `watch-finds-nothing`, `watch-delay 1s`.
+//! - Another candidate's Lease, as it is shown it: `peer a b campaigns|waits|gone [@version] [listed]`.
 //! - What its host hands in: `shutdown`, `yield`, `busy` (guests stay until told), `drained a [unanswered]`,
 //!   `verdict a campaign|keep|wait 5s|yield`, `token a refused|object how-far-above`.
 
 use std::time::Duration;
 
-use tenure_election::{Drain, FirstCreate, Settings, Source, Term, Timing, Token, Verdict};
+use tenure_election::{Drain, FirstCreate, PeerSeen, Settings, Source, Term, Timing, Token, Verdict};
 
 use crate::api::{Api, apply_edit};
 use crate::episode::any_container;
@@ -162,6 +163,14 @@ fn on_machine(world: &mut World, command: &str, node: usize, rest: &[&str]) {
             world.send_watch(node, source, Some(event.seen));
         }
         "watch-finds-nothing" => world.send_watch(node, Source::Watch, None),
+        "peer" => {
+            let name = rest[0].to_owned();
+            let version = rest.iter().find_map(|word| word.strip_prefix('@')).map(|it| it.parse().expect("a version"));
+            let (version, listed) = (version.unwrap_or(1), rest.contains(&"listed"));
+            let campaigns = rest[1] == "campaigns";
+            let seen = (rest[1] != "gone").then_some(PeerSeen { version, campaigns, listed });
+            world.hand(node, Input::Peer(name, seen));
+        }
         "token" | "verdict" => hand_in(world, command, node, rest),
         "show" => {
             let elector = &world.nodes[node].ours().expect("a process of ours").elector;
@@ -173,35 +182,26 @@ fn on_machine(world: &mut World, command: &str, node: usize, rest: &[&str]) {
 }
 
 fn hand_in(world: &mut World, command: &str, node: usize, rest: &[&str]) {
-    let now = world.now;
-    let machine = &mut world.nodes[node];
-    let read = machine.clocks.read(now);
-    let elector = &mut machine.ours_mut().expect("a process of ours").elector;
-    match (command, rest[0]) {
+    let elector = &world.nodes[node].ours().expect("a process of ours").elector;
+    let input = match (command, rest[0]) {
         ("token", kind) => {
             let running = elector.authority().map_or(0, |authority| authority.term.get());
             let term = Term::new(running + rest[1].parse::<u64>().expect("how far above")).expect("a term");
-            elector.handle_token(
-                read,
-                match kind {
-                    "refused" => Token::RefusedFor(term),
-                    "object" => Token::OnObject(term),
-                    other => panic!("no such token: {other}"),
-                },
-            );
+            Input::Token(match kind {
+                "refused" => Token::RefusedFor(term),
+                "object" => Token::OnObject(term),
+                other => panic!("no such token: {other}"),
+            })
         }
-        (_, verdict) => elector.handle_verdict(
-            read,
-            match verdict {
-                "campaign" => Verdict::Campaign,
-                "keep" => Verdict::Keep,
-                "wait" => Verdict::Wait(duration(rest[1])),
-                "yield" => Verdict::Yield { reason: "the zone is drained".to_owned() },
-                other => panic!("no such verdict: {other}"),
-            },
-        ),
-    }
-    world.drive(node);
+        (_, verdict) => Input::Verdict(match verdict {
+            "campaign" => Verdict::Campaign,
+            "keep" => Verdict::Keep,
+            "wait" => Verdict::Wait(duration(rest[1])),
+            "yield" => Verdict::Yield { reason: "the zone is drained".to_owned() },
+            other => panic!("no such verdict: {other}"),
+        }),
+    };
+    world.hand(node, input);
 }
 
 fn duration(text: &str) -> Duration {

@@ -29,8 +29,13 @@ impl World {
         }
         self.drive(node);
         let now = self.nodes[node].clocks.read(self.now);
+        let led = self.nodes[node].leads();
+        let verdict = matches!(input, Input::Verdict(_));
         if let Some(ours) = self.nodes[node].ours_mut() {
             ours.hand(now, input);
+        }
+        if verdict && led && !self.nodes[node].leads() {
+            self.judge_yield(node, now);
         }
         self.drive(node);
     }

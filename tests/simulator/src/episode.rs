@@ -8,6 +8,7 @@ use crate::chance::Chance;
 use crate::client_go::Knobs;
 use crate::faults::{Faults, rate, revive};
 use crate::machine::{Link, Watching};
+use crate::policy::Policy;
 use crate::process::{Candidate, Guests, Recipe};
 use crate::world::{Network, World};
 
@@ -98,6 +99,8 @@ fn set_stage(world: &mut World, chance: &mut Chance, cast: Cast) {
     let ours = if cast == Cast::ClientGo { 0 } else { 2 + chance.below(3) };
     // In one of four nobody looks at Pods, in one of four not everybody does.
     let contained = chance.below(4);
+    // In one of three nobody has a lock policy, in one of three not everybody has, and each has one of its own.
+    let policies = chance.below(3);
     for number in 0..ours {
         let name = format!("n{number}");
         let identity = if one_identity && number < 2 { "same".to_owned() } else { name.clone() };
@@ -113,6 +116,9 @@ fn set_stage(world: &mut World, chance: &mut Chance, cast: Cast) {
         let node = world.add_machine(&name, rate(chance));
         if chance.one_in(20) {
             world.nodes[node].link.watching = Watching::Forbidden;
+        }
+        if policies > 1 || policies == 1 && chance.one_in(2) {
+            world.nodes[node].policy = Some(Policy::draw(chance, ours));
         }
         world.start(node, &identity, settings, chance.number());
     }
@@ -176,14 +182,16 @@ fn calm(world: &mut World, faults: &Faults) {
         let text = format!("nobody leads {bound:?} after the faults stopped");
         world.judge.violations.push(text);
     } else if world.network.plugins_write && world.nodes.iter().all(|node| node.client_go().is_none()) {
-        await_write(world, bound + WRITES_WITHIN);
+        // Each with a policy may give the lock up once before it leads for a minute.
+        let yields = world.nodes.iter().filter(|node| node.policy.is_some()).count();
+        await_write(world, bound * (1 + u32::try_from(yields).unwrap_or(u32::MAX)) + WRITES_WITHIN);
     }
     world.look_on();
     world.network.spread = spread;
 }
 
-/// docs/election.md: 1.0203 W + retry-period + three attempts; a yield keeps its candidate out for one lease more, a policy
-/// delays by two at most, a restore of etcd costs one more. client-go waits up to 2.2 retry-periods between two tries.
+/// docs/election.md: 1.0203 W + retry-period + three attempts; a policy delays by two leases at most, whatever it is; a yield by
+/// hand keeps its candidate out for one, a restore of etcd costs one more. client-go waits up to 2.2 retry-periods between two tries.
 fn leader_within(world: &World, faults: &Faults) -> Duration {
     let mut longest = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
     for node in &world.nodes {
@@ -195,8 +203,9 @@ fn leader_within(world: &World, faults: &Faults) -> Duration {
         longest = (longest.0.max(lease), longest.1.max(retry), longest.2.max(attempt));
     }
     let (lease, retry, attempt) = longest;
+    let waits = world.nodes.iter().any(|node| node.policy.is_some());
     let yields = faults.yielded.is_some_and(|at| world.now < at + lease * 3);
-    let policy = if faults.waited { lease * 2 } else { Duration::ZERO } + if yields { lease } else { Duration::ZERO };
+    let policy = if waits { lease * 2 } else { Duration::ZERO } + if yields { lease } else { Duration::ZERO };
     // A standby ignores a watch that shows a lower version, and hears of the restore when its claim meets a conflict.
     let restored = faults.restored.is_some_and(|at| world.now < at + lease.mul_f64(BOTH_CLOCKS));
     let policy = policy + if restored { lease } else { Duration::ZERO };

@@ -16,7 +16,7 @@ use crate::world::{WALL_START, World};
 const RATE_ERROR: u64 = 10_000;
 
 /// The kinds, each with the weight it has where it comes at all.
-pub(crate) const KINDS: [(&str, u64); 37] = [
+pub(crate) const KINDS: [(&str, u64); 39] = [
     ("pause", 4),
     ("resume", 6),
     ("partition", 4),
@@ -50,6 +50,8 @@ pub(crate) const KINDS: [(&str, u64); 37] = [
     ("crash", 2),
     ("shutdown", 3),
     ("policy", 3),
+    ("peer forged", 2),
+    ("peer deleted", 1),
     ("guests", 3),
     ("pod misleads", 3),
     ("kubelet slow", 2),
@@ -64,11 +66,9 @@ const ALWAYS: [&str; 2] = ["resume", "heal"];
 pub(crate) struct Faults {
     weights: Vec<(&'static str, u64)>,
     saved: Option<Api>,
-    /// Whether a policy has asked to wait.
-    pub(crate) waited: bool,
     /// When etcd was last restored.
     pub(crate) restored: Option<Duration>,
-    /// When a candidate last yielded.
+    /// When a candidate was last told to yield, by hand.
     pub(crate) yielded: Option<Duration>,
 }
 
@@ -82,7 +82,7 @@ impl Faults {
                 (*kind, if absent { 0 } else { weight * (1 + chance.below(4)) })
             })
             .collect();
-        Self { weights, saved: None, waited: false, restored: None, yielded: None }
+        Self { weights, saved: None, restored: None, yielded: None }
     }
 
     /// One fault, on one machine.
@@ -118,6 +118,12 @@ impl Faults {
         }
         let machine = &mut world.nodes[node];
         match kind {
+            "peer forged" | "peer deleted" => {
+                // Somebody who need not exist, or one that would not take the lock, or has crashed.
+                let name = format!("n{}", chance.below(6));
+                world.store_candidacy(name, (kind == "peer forged").then_some(true));
+                true
+            }
             "pod misleads" => {
                 world.mislead(node, Misleading::ALL[chance.index(Misleading::ALL.len())]);
                 true
@@ -203,7 +209,6 @@ impl Faults {
     }
 
     fn trouble_process(&mut self, world: &mut World, chance: &mut Chance, kind: &'static str, node: usize) -> bool {
-        let now = world.nodes[node].clocks.read(world.now);
         let at = world.now;
         let machine = &mut world.nodes[node];
         if matches!(machine.candidate, Candidate::Down) {
@@ -227,23 +232,19 @@ impl Faults {
                     world.hand(node, Input::Token(Token::RefusedFor(term)));
                     return true;
                 }
-                match chance.below(6) {
-                    0 => elector.handle_verdict(now, Verdict::Campaign),
-                    1 => elector.handle_verdict(now, Verdict::Keep),
-                    2 | 3 => {
-                        self.waited = true;
-                        elector.handle_verdict(now, Verdict::Wait(chance.milliseconds(0, 600_000)));
-                    }
-                    4 => {
+                let verdict = match chance.below(6) {
+                    0 => {
                         self.yielded = Some(at);
-                        elector.handle_verdict(now, Verdict::Yield { reason: "hostile".to_owned() });
+                        world.begin_drain(node, Drain::Yield);
+                        return true;
                     }
-                    _ => {
-                        self.yielded = Some(at);
-                        elector.begin_drain(now, Drain::Yield);
-                    }
-                }
-                world.drive(node);
+                    _ if world.nodes[node].policy.is_none() => return false,
+                    1 => Verdict::Campaign,
+                    2 => Verdict::Keep,
+                    3 | 4 => Verdict::Wait(chance.milliseconds(0, 600_000)),
+                    _ => Verdict::Yield { reason: "hostile".to_owned() },
+                };
+                world.hand(node, Input::Verdict(verdict));
             }
         }
         true

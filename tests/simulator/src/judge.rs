@@ -130,6 +130,8 @@ pub struct Judge {
     pub overwritten: u64,
     /// The longest time for which two client-go workloads ran at once.
     pub client_go_overlap_max: Duration,
+    /// Yields of lock policies that were heeded.
+    pub yields: u64,
     meddled: Vec<(Duration, Meddling)>,
     unseen: BTreeSet<(Duration, u64)>,
     judged: BTreeSet<(u64, u64)>,
@@ -399,6 +401,17 @@ impl Judge {
     #[must_use]
     pub fn is_own(&self, process: u64, record: &Record) -> bool {
         self.stored.get(&process).is_some_and(|(stored, _)| same_state(stored, record))
+    }
+
+    /// A policy's yield was heeded: one a minute at most, and only to somebody who would take the lock.
+    pub fn judge_yield(&mut self, name: &str, to_somebody: bool, since_last: Option<Duration>) {
+        self.yields += 1;
+        if !to_somebody {
+            self.violate(format!("{name} yielded, and nobody it knows to live campaigns"));
+        }
+        if let Some(since_last) = since_last.filter(|since| *since < Duration::from_secs(60)) {
+            self.violate(format!("{name} yielded {since_last:?} after it had yielded"));
+        }
     }
 
     /// A watch event showed a process of ours that the lock, as it stands, is another's; and yet its gate is open.

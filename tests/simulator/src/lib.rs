@@ -15,6 +15,7 @@ pub mod judge;
 pub mod kubelet;
 pub mod machine;
 mod notes;
+pub mod policy;
 pub mod process;
 pub mod tally;
 pub mod world;

@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use tenure_election::{
-    Attempt, Elector, Instant, LiveTerm, Outcome, Phase, PodSeen, Record, Seen, Settings, Source, Standing, Token,
+    Attempt, Elector, Instant, LiveTerm, Outcome, PeerSeen, Phase, PodSeen, Record, Seen, Settings, Source, Standing,
+    Token, Verdict,
 };
 
 use crate::client_go::{ClientGo, Knobs, Told};
 use crate::kubelet::Kubelet;
 use crate::machine::{Clocks, Link};
+use crate::policy::{Candidacies, Policy};
 
 /// What waits to be handed to an elector.
 #[derive(Debug, Clone)]
@@ -25,6 +27,10 @@ pub enum Input {
     Drained(bool),
     /// A write was refused for a larger token.
     Token(Token),
+    /// What the lock policy says.
+    Verdict(Verdict),
+    /// Another's candidate Lease.
+    Peer(String, Option<PeerSeen>),
     /// A Pod that was asked for.
     Pod(Option<PodSeen>),
     /// A Pod that could not be read; whether it is forbidden.
@@ -72,6 +78,8 @@ pub struct Ours {
     pub unanswered_until: Duration,
     /// What it knows.
     pub known: Knowledge,
+    /// What it knows of candidate Leases.
+    pub candidacies: Candidacies,
 }
 
 /// What runs on a machine.
@@ -124,6 +132,8 @@ pub struct Node {
     pub link: Link,
     /// What tells of its containers.
     pub kubelet: Kubelet,
+    /// The lock policy of its process, if it has one.
+    pub policy: Option<Policy>,
     /// Whether the process was asked to end.
     pub ends: bool,
     /// Whether the process is stopped.
@@ -153,6 +163,7 @@ impl Node {
             clocks,
             link: Link::default(),
             kubelet: Kubelet::new(name),
+            policy: None,
             ends: false,
             paused: false,
             guests: Guests::End(Duration::from_millis(10)),
@@ -237,6 +248,7 @@ impl Ours {
             admitted: 0,
             unanswered_until: Duration::ZERO,
             known: Knowledge::default(),
+            candidacies: Candidacies::default(),
         }
     }
 
@@ -246,7 +258,7 @@ impl Ours {
             Input::Record(_, seen, epoch) => Some((seen.clone(), *epoch)),
             Input::Wrote(_, Outcome::Stored { seen, .. }, epoch) => Some((Some(seen.clone()), *epoch)),
             Input::Wrote(..) | Input::ReadFailed(_) | Input::Drained(_) | Input::Token(_) => None,
-            Input::Pod(_) | Input::PodFailed(..) => None,
+            Input::Pod(_) | Input::PodFailed(..) | Input::Verdict(_) | Input::Peer(..) => None,
         };
         match input {
             Input::Record(source, seen, _) => self.elector.handle_record(now, source, seen),
@@ -254,6 +266,11 @@ impl Ours {
             Input::Wrote(attempt, outcome, _) => self.elector.handle_write(now, attempt, outcome),
             Input::Drained(unanswered) => self.elector.handle_drained(now, unanswered),
             Input::Token(token) => self.elector.handle_token(now, token),
+            Input::Verdict(verdict) => self.elector.handle_verdict(now, verdict),
+            Input::Peer(name, seen) => {
+                self.candidacies.note(now.boot, &name, seen);
+                self.elector.handle_peer(now, &name, seen);
+            }
             Input::Pod(seen) => self.elector.handle_pod(now, seen),
             Input::PodFailed(forbidden, message) => self.elector.handle_pod_failed(now, forbidden, message),
         }

@@ -25,6 +25,8 @@ pub struct Tally {
     pub residue: u64,
     /// Locks taken from the dead before they were over.
     pub taken_from_dead: u64,
+    /// Yields of lock policies that were heeded.
+    pub yields: u64,
     /// client-go's releases that overwrote another's record.
     pub overwritten: u64,
     /// The longest time for which two client-go workloads ran at once.
@@ -49,6 +51,7 @@ impl Tally {
         self.terms_forgotten += judge.terms_forgotten;
         self.residue += judge.residue;
         self.taken_from_dead += judge.taken_from_dead;
+        self.yields += judge.yields;
         self.overwritten += judge.overwritten;
         self.client_go_overlap_max = self.client_go_overlap_max.max(judge.client_go_overlap_max);
         self.violations += u64::from(episode.is_wrong());
@@ -73,9 +76,10 @@ impl std::fmt::Display for Tally {
         }
         write!(
             f,
-            ", {} residue, {} taken from the dead, client-go: {} leases overwritten, two at once for {:.1} s at most; {} violations",
+            ", {} residue, {} taken from the dead, {} yields, client-go: {} leases overwritten, two at once for {:.1} s at most; {} violations",
             self.residue,
             self.taken_from_dead,
+            self.yields,
             self.overwritten,
             self.client_go_overlap_max.as_secs_f64(),
             self.violations

@@ -14,6 +14,7 @@ use crate::chance::Chance;
 use crate::client_go::{Ask, ClientGo, Knobs, Told};
 use crate::judge::{Judge, LockWrite, Meddling, Open};
 use crate::machine::{Clocks, Fate, Watching};
+use crate::policy::Candidacy;
 use crate::process::{Candidate, Input, Node, Ours, Pending, Recipe};
 
 /// From a machine to the API server, and back, at least.
@@ -43,6 +44,9 @@ pub(crate) enum Event {
     KubeletWrites { node: usize },
     PodAsked { node: usize, process: u64, pod: String },
     PodTold { node: usize, process: u64, answer: Input },
+    AskPolicy { node: usize, process: u64 },
+    Candidacy { name: String, campaigns: Option<bool> },
+    ShowCandidacy { node: usize, name: String, candidacy: Option<Candidacy> },
 }
 
 /// A request on its way.
@@ -166,6 +170,10 @@ impl World {
         machine.candidate = candidate;
         if self.network.plugins_write {
             self.schedule(Duration::ZERO, Event::Work { node, process });
+        }
+        if self.nodes[node].policy.is_some() {
+            self.schedule(LATENCY, Event::AskPolicy { node, process });
+            self.list_candidacies(node);
         }
         self.note_started(node);
         self.drive(node);
@@ -319,6 +327,9 @@ impl World {
             Event::KubeletWrites { node } => self.kubelet_writes(node),
             Event::PodAsked { node, process, pod } => self.answer_pod(node, process, &pod),
             Event::PodTold { node, process, answer } => self.tell_of_pod(node, process, answer),
+            Event::AskPolicy { node, process } => self.ask_policy(node, process),
+            Event::Candidacy { name, campaigns } => self.store_candidacy(name, campaigns),
+            Event::ShowCandidacy { node, name, candidacy } => self.show_candidacy(node, &name, candidacy),
         }
     }
 
@@ -484,6 +495,7 @@ impl World {
     pub fn send_current(&mut self, node: usize) {
         let seen = self.api.object.clone();
         self.send_watch(node, Source::Watch, seen);
+        self.list_candidacies(node);
     }
 
     /// Sends an event once more, or one of one's own.

@@ -8,7 +8,7 @@ use super::messages::{Write, WriteKind};
 use super::news::{Known, Way};
 use super::terms::Mark;
 use super::writes::{Purpose, acquiring, unheld};
-use crate::{FirstCreate, Instant};
+use crate::{FirstCreate, Instant, Term};
 
 /// Over how long standbys spread their first try at a released lock.
 pub(crate) const SPREAD: Duration = Duration::from_millis(30);
@@ -25,7 +25,8 @@ pub(crate) struct Campaign {
     pub(crate) out_until: Duration,
     /// The policy's last wait: when it was said, and how long.
     waiting: Option<(Duration, Duration)>,
-    yielded: Option<Duration>,
+    /// The policy's last yield that was heeded: when, and the term it ended.
+    yielded: Option<(Duration, Term)>,
 }
 
 impl Campaign {
@@ -38,19 +39,23 @@ impl Campaign {
     }
 
     /// Whether a policy may yield now; notes that it does.
-    pub(crate) fn may_yield(&mut self, now: Instant) -> bool {
-        let may = self.yielded.is_none_or(|last| now.boot >= last.saturating_add(YIELD_PAUSE));
+    pub(crate) fn may_yield(&mut self, now: Instant, term: Term) -> bool {
+        let may = self.yielded.is_none_or(|(last, _)| now.boot >= last.saturating_add(YIELD_PAUSE));
         if may {
-            self.yielded = Some(now.boot);
+            self.yielded = Some((now.boot, term));
         }
         may
     }
 
-    /// When a lock free from `free_at` on is claimed: as the policy says, but never later than policy-wait-max (two lease
-    /// durations) after it became free.
-    fn claim_at(&self, free_at: Duration, lease: Duration) -> Duration {
+    /// The term that a policy gave up last.
+    pub(crate) fn yielded_term(&self) -> Option<Term> {
+        self.yielded.map(|(_, term)| term)
+    }
+
+    /// When a lock free from `free_at` on is claimed: as the policy says, but never later than `wait_max` after it became free.
+    fn claim_at(&self, free_at: Duration, wait_max: Duration) -> Duration {
         let Some((said, pause)) = self.waiting else { return free_at };
-        said.max(free_at).saturating_add(pause).min(free_at.saturating_add(lease * 2))
+        said.max(free_at).saturating_add(pause).min(free_at.saturating_add(wait_max))
     }
 }
 
@@ -68,11 +73,13 @@ impl Elector {
                 let free_at = self.news.free_at()?;
                 match state.way {
                     Way::Own => free_at,
-                    Way::Released { .. } | Way::Expiry => self.campaign.claim_at(free_at, self.settings.timing.lease()),
+                    Way::Released { .. } | Way::Expiry => {
+                        self.campaign.claim_at(free_at, self.settings.timing.policy_wait_max())
+                    }
                 }
             }
         };
-        Some(at.max(self.campaign.not_before).max(self.campaign.out_until))
+        Some(at.max(self.campaign.not_before).max(self.out_until()))
     }
 
     /// Whether a lock that does not exist is created held: only where nobody was ever seen to have one.

@@ -123,6 +123,17 @@ pub enum Verdict {
     },
 }
 
+/// Another candidate under a lock policy, as its own candidate Lease shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerSeen {
+    /// `metadata.resourceVersion`; another one shows that it has written.
+    pub version: u64,
+    /// Whether its last verdict was to campaign.
+    pub campaigns: bool,
+    /// Whether this is from a list: then whoever wrote it may have been gone for long.
+    pub listed: bool,
+}
+
 /// A fencing token met outside the lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Token {

@@ -1,11 +1,12 @@
 //! One candidate for one lock: what goes in, what comes out, and in which order. The rules' parts are in the modules:
 //! `news` (3, 4), `proof` (3d), `writes` (1, 2), `terms` (7), `answers` (what news and answers change), `campaign` (3, 10),
-//! `tenancy` (5, 8, 9). No clocks, threads or I/O.
+//! `tenancy` (5, 8, 9), `policy`. No clocks, threads or I/O.
 
 mod answers;
 mod campaign;
 mod messages;
 mod news;
+mod policy;
 mod proof;
 mod reports;
 mod tenancy;
@@ -20,9 +21,10 @@ use crate::{Authority, Identity, Instant, Settings};
 
 use campaign::Campaign;
 pub use messages::{
-    Action, Attempt, Drain, Observed, Outcome, Phase, Report, Seen, Source, Token, Verdict, Write, WriteKind,
+    Action, Attempt, Drain, Observed, Outcome, PeerSeen, Phase, Report, Seen, Source, Token, Verdict, Write, WriteKind,
 };
 use news::{Judgement, News};
+use policy::Peers;
 use proof::Looks;
 use reports::Warnings;
 use tenancy::{Role, Stage};
@@ -52,6 +54,7 @@ pub struct Elector {
     looks: Looks,
     role: Role,
     campaign: Campaign,
+    peers: Peers,
     /// Once asked to shut down: the boot reading at which a standby gives up what is outstanding.
     shutdown_by: Option<Duration>,
     /// Whether plugin writes of the last term stayed without an answer: then its record is never released.
@@ -99,6 +102,7 @@ impl Elector {
             looks: Looks::default(),
             role: Role::Standby,
             campaign: Campaign::default(),
+            peers: Peers::default(),
             shutdown_by: None,
             left_unanswered: false,
             warnings: Warnings::default(),
@@ -181,20 +185,6 @@ impl Elector {
             && seen.version > self.news.version()
         {
             self.take_record(now, &seen, false);
-        }
-    }
-
-    /// What the lock policy says; without one, the default policy campaigns for a free lock and keeps a held one.
-    pub fn handle_verdict(&mut self, now: Instant, verdict: Verdict) {
-        self.look(now);
-        match verdict {
-            Verdict::Wait(pause) => self.campaign.wait(now, pause),
-            Verdict::Campaign | Verdict::Keep => self.campaign.wait_no_more(),
-            Verdict::Yield { reason } => {
-                if self.phase() == Phase::Leading && self.campaign.may_yield(now) {
-                    self.drain(now, Drain::Yield, format!("the lock policy yields: {reason}"));
-                }
-            }
         }
     }
 
