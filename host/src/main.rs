@@ -6,6 +6,7 @@ mod catalog;
 mod cli;
 mod commands;
 mod logging;
+mod policy;
 mod run;
 mod signals;
 mod supervise;

@@ -12,7 +12,9 @@ use tenure_capability::Protected;
 use tenure_cluster::Cluster;
 use tenure_console::{LockMetrics, Metrics};
 use tenure_election::{Annotations, Drain};
-use tenure_lease::{AloneConfig, Election, ElectionConfig, Leadership, Lock, OnLoss};
+use tenure_lease::{
+    AloneConfig, Candidacy, CandidacyConfig, Election, ElectionConfig, Leadership, Lock, OnLoss, PodRef,
+};
 use tenure_sandbox::{Sandbox, SandboxSettings};
 use tenure_settings::{Flags, Settings, Warning};
 use tokio::net::TcpListener;
@@ -21,9 +23,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
-use crate::catalog::{Catalog, Loader, Reporter};
+use crate::catalog::{Catalog, Loader, Reporter, Wanted};
 use crate::cli::ClusterArgs;
 use crate::commands;
+use crate::policy::PolicyAsker;
 use crate::signals::EndSignals;
 use crate::supervise::{House, Supervisor, Writers};
 use crate::view::ReplicaView;
@@ -219,7 +222,7 @@ fn start_tasks(
         Ok("the console")
     });
     let source = EventSource { controller: "tenure".into(), instance: settings.election.pod_name.clone() };
-    let recorder = Recorder::new(kube::Client::try_from(kube)?, source);
+    let recorder = Recorder::new(kube::Client::try_from(kube.clone())?, source);
     let (reporter, reporter_task) = Reporter::new(leadership.clone(), recorder);
     tasks.spawn(async move { reporter_task.run().await.map(|()| "the reporter") });
     let loader = Loader {
@@ -234,12 +237,68 @@ fn start_tasks(
         },
         warm: settings.cache.warm,
     };
+    let synced = Arc::clone(&sources_synced);
     let (catalog, wanted) = Catalog::new(settings, loader, Arc::clone(&house.board), reporter, sources_synced);
     tasks.spawn(async move { catalog.run().await.map(|()| "the catalog") });
     tasks.spawn(count_renewals(leadership.clone(), house.lock_metrics.clone()));
+    if let (true, Some(policy)) = (settings.election.enabled, settings.election.policy.clone()) {
+        start_policy(policy, settings, kube, place, house, election, (wanted.clone(), synced), &mut tasks);
+    }
     let supervisor = Supervisor { house: Arc::clone(house), election: election.handle(), leadership, wanted };
     tasks.spawn(async move { supervisor.run().await.map(|()| "the supervisor") });
     Ok(tasks)
+}
+
+/// The lock policy, and the candidate Leases by which replicas know of each other.
+#[expect(clippy::too_many_arguments, reason = "wiring")]
+fn start_policy(
+    identity: String,
+    settings: &Settings,
+    kube: kube::Config,
+    place: &Place,
+    house: &Arc<House>,
+    election: &Election,
+    (wanted, synced): (watch::Receiver<Wanted>, Arc<AtomicBool>),
+    tasks: &mut JoinSet<anyhow::Result<&'static str>>,
+) {
+    let (timing, leadership) = (settings.election.timing, election.watch());
+    let (own, own_seen) = watch::channel(Candidacy {
+        lock: place.lock.to_string(),
+        name: settings.election.pod_name.clone().unwrap_or_else(|| place.hostname.clone()),
+        zone: settings.election.zone.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        load: 0,
+        verdict: "campaign".to_owned(),
+    });
+    let (peers, peers_seen) = watch::channel(Vec::new());
+    let in_locks_namespace = place.own_namespace.as_ref() == Some(&place.lock.namespace);
+    let pod = settings.election.pod_name.clone().zip(settings.election.pod_uid.clone()).filter(|_| in_locks_namespace);
+    let config = CandidacyConfig {
+        kube,
+        lock: place.lock.clone(),
+        owner: pod.map(|(name, uid)| PodRef { name, uid }),
+        clock: Arc::clone(&house.clock),
+    };
+    let handle = election.handle();
+    tasks.spawn(async move {
+        tenure_lease::follow_candidates(config, handle, own_seen, peers).await?;
+        Ok("the candidate Leases")
+    });
+    let asker = PolicyAsker {
+        identity,
+        lock: place.lock.to_string(),
+        labels: settings.election.labels.clone(),
+        wait_max: timing.policy_wait_max(),
+        ask_every: timing.retry(),
+        house: Arc::clone(house),
+        election: election.handle(),
+        leadership,
+        wanted,
+        synced,
+        own,
+        peers: peers_seen,
+    };
+    tasks.spawn(async move { asker.run().await.map(|()| "the lock policy") });
 }
 
 /// Each renewal's lateness, as the election publishes it.

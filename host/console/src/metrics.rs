@@ -52,6 +52,7 @@ impl Metrics {
             slow_path: self.families.slow_path.get_or_create_owned(&of_lock),
             term: self.families.term.get_or_create_owned(&of_lock),
             deaths_proved: self.families.deaths_proved.get_or_create_owned(&of_lock),
+            policy_failures: self.families.policy_failures.get_or_create_owned(&of_lock),
             renewal_lateness: self.families.renewal_lateness.get_or_create_owned(&of_lock),
             barrier: self.families.barrier.get_or_create_owned(&of_lock),
             writes: WriteFate::ALL
@@ -150,6 +151,7 @@ pub struct LockMetrics {
     slow_path: Counter,
     term: Gauge,
     deaths_proved: Counter,
+    policy_failures: Counter,
     renewal_lateness: Histogram,
     barrier: Histogram,
     writes: [Counter; WriteFate::ALL.len()],
@@ -170,6 +172,11 @@ impl LockMetrics {
     /// `tenure_deaths_proved_total`, from a count kept elsewhere. Smaller than before: nothing happens.
     pub fn set_deaths_proved_total(&self, total: u64) {
         self.deaths_proved.inner().fetch_max(total, Ordering::Relaxed);
+    }
+
+    /// `tenure_lock_policy_failures_total`: the lock policy gave no verdict.
+    pub fn count_policy_failure(&self) {
+        self.policy_failures.inc();
     }
 
     /// `tenure_renewal_lateness_seconds`: how much later than due a renewal was sent.
@@ -326,6 +333,7 @@ mod tests {
             leader_election_slowpath counter
             tenure_term gauge
             tenure_deaths_proved counter
+            tenure_lock_policy_failures counter
             tenure_renewal_lateness_seconds histogram
             tenure_barrier_seconds histogram
             tenure_writes counter
@@ -470,12 +478,14 @@ mod tests {
         lock.set_slow_path_total(5);
         lock.set_slow_path_total(4);
         lock.set_deaths_proved_total(2);
+        lock.count_policy_failure();
         let text = metrics.encode();
         for line in [
             r#"leader_election_master_status{name="tenure"} 1"#,
             r#"leader_election_slowpath_total{name="tenure"} 5"#,
             r#"tenure_term{name="tenure"} 17"#,
             r#"tenure_deaths_proved_total{name="tenure"} 2"#,
+            r#"tenure_lock_policy_failures_total{name="tenure"} 1"#,
             r#"tenure_writes_total{name="tenure",fate="admitted"} 3"#,
             r#"tenure_writes_total{name="tenure",fate="refused_late"} 1"#,
         ] {

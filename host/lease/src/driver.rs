@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenure_election::{
-    Action, Attempt, Authority, Clock, Drain, Elector, Instant, Outcome, Phase, PodSeen, Report, Source, Term, Token,
-    Verdict, Write, WriteKind,
+    Action, Attempt, Authority, Clock, Drain, Elector, Instant, Outcome, PeerSeen, Phase, PodSeen, Report, Source,
+    Term, Token, Verdict, Write, WriteKind,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -35,7 +35,9 @@ pub(crate) enum Command {
     BeginDrain(Drain),
     Drained { term: Term, unanswered: bool },
     Verdict(Verdict),
+    Peer { name: String, seen: Option<PeerSeen> },
     Token(Token),
+    Warn(String),
 }
 
 /// What the driver is made of.
@@ -280,7 +282,9 @@ impl Driver {
             }
             Command::Drained { term, unanswered } => self.take_drained(now, term, unanswered),
             Command::Verdict(verdict) => self.parts.elector.handle_verdict(now, verdict),
+            Command::Peer { name, seen } => self.parts.elector.handle_peer(now, &name, seen),
             Command::Token(token) => self.parts.elector.handle_token(now, token),
+            Command::Warn(message) => self.announce(now, Report::Warning { message }),
         }
     }
 
@@ -318,6 +322,12 @@ impl Driver {
         }
     }
 
+    fn announce(&mut self, now: Instant, report: Report) {
+        let observed = self.parts.elector.observed();
+        let identity = self.parts.elector.identity().as_str();
+        self.parts.announcer.report(now, identity, observed.as_ref(), report);
+    }
+
     fn perform(&mut self, now: Instant, action: Action) {
         match action {
             Action::Read { timeout } => {
@@ -349,9 +359,7 @@ impl Driver {
                     // Another got through: a write of ours that did not is past.
                     self.write_error = None;
                 }
-                let observed = self.parts.elector.observed();
-                let identity = self.parts.elector.identity().as_str();
-                self.parts.announcer.report(now, identity, observed.as_ref(), report);
+                self.announce(now, report);
             }
         }
     }

@@ -8,6 +8,7 @@
 mod alone;
 mod announce;
 mod api;
+mod candidacy;
 mod clock;
 mod config;
 mod countdown;
@@ -24,6 +25,7 @@ mod timers;
 mod watch;
 
 pub use alone::{AloneConfig, alone};
+pub use candidacy::{Candidacy, CandidacyConfig, follow_candidates};
 pub use clock::{BootClock, process_clock};
 pub use config::{ElectionConfig, Lock, OnLoss, PodRef};
 pub use leadership::{Leadership, RenewalHealth, RenewalOverdue};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::thread;
 
-use tenure_election::{Drain, Elector, Term, Token, Verdict};
+use tenure_election::{Drain, Elector, PeerSeen, Term, Token, Verdict};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::announce::Announcer;
@@ -182,6 +182,16 @@ impl ElectionHandle {
     /// Passes on a fencing token that was met outside the lock.
     pub fn token(&self, token: Token) {
         self.tell(Command::Token(token));
+    }
+
+    /// Passes on what another candidate's own Lease says; absent: that Lease is gone.
+    pub fn peer(&self, name: String, seen: Option<PeerSeen>) {
+        self.tell(Command::Peer { name, seen });
+    }
+
+    /// Tells people of trouble around the lock, in the log and as an Event on the Lease; the same at most once a minute.
+    pub fn warn(&self, message: String) {
+        self.tell(Command::Warn(message));
     }
 
     fn tell(&self, command: Command) {

@@ -13,6 +13,22 @@ wasmtime::component::bindgen!({
     exports: { default: async },
 });
 
+/// The world of lock policies; what it shares with the other is the other's.
+pub(crate) mod policy {
+    wasmtime::component::bindgen!({
+        path: "../../plugin-sdk/wit",
+        world: "lock-policy",
+        with: {
+            "tenure:plugin/types": super::tenure::plugin::types,
+            "tenure:plugin/kubernetes-read": super::tenure::plugin::kubernetes_read,
+            "tenure:plugin/settings": super::tenure::plugin::settings,
+            "tenure:plugin/log": super::tenure::plugin::log,
+        },
+        exports: { default: async },
+    });
+}
+
+use policy::tenure::plugin::lock_policy_types;
 use tenure::plugin::{kubernetes_read, kubernetes_write, log, reconcile_types, types};
 
 impl From<contract::Error> for types::Error {
@@ -164,5 +180,46 @@ impl From<reconcile_types::Outcome> for contract::Outcome {
     fn from(outcome: reconcile_types::Outcome) -> Self {
         let reconcile_types::Outcome { requeue_after_ms, extra } = outcome;
         Self { requeue_after_ms, extra }
+    }
+}
+
+impl From<contract::LockRecord> for lock_policy_types::LockRecord {
+    fn from(record: contract::LockRecord) -> Self {
+        let contract::LockRecord { holder, term, lease_duration_ms, transitions, unchanged_ms, free_in_ms } = record;
+        Self { holder, term, lease_duration_ms, transitions, unchanged_ms, free_in_ms, extra: Vec::new() }
+    }
+}
+
+impl From<contract::Candidate> for lock_policy_types::Candidate {
+    fn from(candidate: contract::Candidate) -> Self {
+        let contract::Candidate { name, zone, version, load, campaigns } = candidate;
+        Self { name, zone, version, load, campaigns, extra: Vec::new() }
+    }
+}
+
+impl From<contract::Observation> for lock_policy_types::Observation {
+    fn from(observation: contract::Observation) -> Self {
+        let contract::Observation { lock, leads, record, own, labels, peers, wait_max_ms } = observation;
+        Self {
+            lock,
+            role: if leads { lock_policy_types::Role::Leader } else { lock_policy_types::Role::Standby },
+            record: record.map(Into::into),
+            own: own.into(),
+            labels,
+            peers: peers.into_iter().map(Into::into).collect(),
+            wait_max_ms,
+            extra: Vec::new(),
+        }
+    }
+}
+
+impl From<lock_policy_types::Verdict> for contract::Verdict {
+    fn from(verdict: lock_policy_types::Verdict) -> Self {
+        match verdict {
+            lock_policy_types::Verdict::Campaign => Self::Campaign,
+            lock_policy_types::Verdict::Wait(ms) => Self::Wait { ms },
+            lock_policy_types::Verdict::Keep => Self::Keep,
+            lock_policy_types::Verdict::Yield(reason) => Self::Yield { reason },
+        }
     }
 }

@@ -216,3 +216,73 @@ pub struct Outcome {
     /// Room for what later contracts add.
     pub extra: Vec<Pair>,
 }
+
+/// The lock's record as a lock policy sees it. Durations in milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockRecord {
+    /// Empty: nobody.
+    pub holder: String,
+    /// The holder's term, or the last one's.
+    pub term: Option<u64>,
+    /// `spec.leaseDurationSeconds`.
+    pub lease_duration_ms: u64,
+    /// `spec.leaseTransitions`.
+    pub transitions: u32,
+    /// For how long it has been seen to say this.
+    pub unchanged_ms: u64,
+    /// Until it may be taken, if nothing changes.
+    pub free_in_ms: u64,
+}
+
+/// A candidate for the lock as a lock policy sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its Pod's name, or its host's.
+    pub name: String,
+    /// Where it runs.
+    pub zone: Option<String>,
+    /// The version of Tenure.
+    pub version: String,
+    /// The load of its machine, in percent of its processors.
+    pub load: u32,
+    /// Whether its last verdict was to campaign.
+    pub campaigns: bool,
+}
+
+/// What a lock policy is asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observation {
+    /// `<namespace>/<name>`.
+    pub lock: String,
+    /// Whether this replica leads.
+    pub leads: bool,
+    /// The lock's record; `None` where there is none yet.
+    pub record: Option<LockRecord>,
+    /// This replica.
+    pub own: Candidate,
+    /// What it was labelled with.
+    pub labels: Vec<Pair>,
+    /// The others that live.
+    pub peers: Vec<Candidate>,
+    /// What waits on a free lock may come to, in milliseconds.
+    pub wait_max_ms: u64,
+}
+
+/// What a lock policy answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Take a free lock.
+    Campaign,
+    /// Leave a free lock alone.
+    Wait {
+        /// For so many milliseconds.
+        ms: u32,
+    },
+    /// Keep a held lock.
+    Keep,
+    /// Give a held lock up.
+    Yield {
+        /// Why, for people.
+        reason: String,
+    },
+}

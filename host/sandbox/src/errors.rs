@@ -91,9 +91,15 @@ pub enum LoadError {
         /// Which one, and how it differs.
         message: String,
     },
+    /// A lock policy that could do more than look.
+    #[error("a lock policy (it exports `decide`) reads, logs and knows its settings; this one imports \"{import}\"")]
+    PolicyActs {
+        /// The import as the component names it.
+        import: String,
+    },
     /// It is a component of another world.
     #[error(
-        "wrong world: a plugin exports `reconcile: func(request) -> result<outcome, error>` (world `reconciler` of tenure:plugin@{contract}), this one {found}"
+        "wrong world: a plugin exports `reconcile: func(request) -> result<outcome, error>` (world `reconciler` of tenure:plugin@{contract}) or `decide: func(observation) -> verdict` (world `lock-policy`), this one {found}"
     )]
     WrongWorld {
         /// The contract's version.

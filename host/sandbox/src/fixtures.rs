@@ -180,6 +180,29 @@ pub fn module(items: &str, reconcile: &str) -> Vec<u8> {
     ))
 }
 
+/// A lock policy from WebAssembly text: `decide` is the body of the exported function and leaves the address of its verdict. From 1024
+/// to 4095 memory is free for use, and zero: 1024 is that of `campaign`.
+///
+/// # Panics
+/// When the text is not valid.
+#[must_use]
+pub fn policy(decide: &str) -> Vec<u8> {
+    text(&format!(
+        r#"(module $policy
+            (memory (export "memory") 1)
+            (global $heap (mut i32) (i32.const 4096))
+            (func (export "cabi_realloc") (param i32 i32 i32) (param $bytes i32) (result i32)
+                (local $at i32)
+                (local.set $at (global.get $heap))
+                (global.set $heap (i32.and
+                    (i32.add (i32.add (local.get $at) (local.get $bytes)) (i32.const 7))
+                    (i32.const -8)))
+                (local.get $at))
+            (func (export "cabi_post_decide") (param i32) (global.set $heap (i32.const 4096)))
+            (func (export "decide") (param $observation i32) (result i32) {decide}))"#
+    ))
+}
+
 /// A core module as wit-bindgen leaves it: its world in a custom section. `wit` is a package with a world `guest`; it may
 /// name `tenure:plugin@0.1.0`.
 ///

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
+use crate::bindings::policy::tenure::plugin::lock_policy_types;
 use crate::bindings::tenure::plugin::{
     kubernetes_read, kubernetes_write, leadership, log, reconcile_types, settings, types,
 };
@@ -148,6 +149,7 @@ impl Border {
 
 impl types::Host for GuestState {}
 impl reconcile_types::Host for GuestState {}
+impl lock_policy_types::Host for GuestState {}
 
 impl kubernetes_read::Host for GuestState {
     async fn get(

@@ -7,8 +7,16 @@ use crate::words::{NAME_CHARS_MAX, readable};
 /// The version of the contract this host serves.
 pub(crate) const CONTRACT_VERSION: &str = "0.1.0";
 const CONTRACT_PACKAGE: &str = "tenure:plugin";
-const CONTRACT_INTERFACES: [&str; 7] =
-    ["types", "kubernetes-read", "kubernetes-write", "leadership", "settings", "log", "reconcile-types"];
+const CONTRACT_INTERFACES: [&str; 8] = [
+    "types",
+    "kubernetes-read",
+    "kubernetes-write",
+    "leadership",
+    "settings",
+    "log",
+    "reconcile-types",
+    "lock-policy-types",
+];
 /// WASI that does what it says.
 const WASI_LIVE: [&str; 10] = [
     "wasi:cli/stderr",
@@ -50,6 +58,8 @@ pub struct Imports {
     pub writes: bool,
     /// It can read from Kubernetes (`kubernetes-read`).
     pub reads: bool,
+    /// What of the contract is no business of a lock policy: writing, and the term.
+    pub(crate) beyond_a_policy: Vec<String>,
     /// WASI interfaces that do what they say: clocks, random, output (to the log), io, poll.
     pub wasi: Vec<String>,
     /// WASI interfaces that are there and empty or denied: no files, no sockets, no environment.
@@ -74,6 +84,9 @@ impl Imports {
             }
             self.reads |= interface == "kubernetes-read";
             self.writes |= interface == "kubernetes-write";
+            if matches!(interface, "kubernetes-write" | "leadership") {
+                self.beyond_a_policy.push(name.to_owned());
+            }
         } else if !version.starts_with("0.2.") {
             return Err(unknown(name));
         } else if WASI_LIVE.contains(&interface) {
@@ -123,6 +136,7 @@ mod tests {
             Imports {
                 writes: false,
                 reads: true,
+                beyond_a_policy: Vec::new(),
                 wasi: vec!["wasi:random/random@0.2.6".into()],
                 inert: vec!["wasi:filesystem/types@0.2.3".into()],
             }

@@ -8,14 +8,16 @@ use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::{Store, UpdateDeadline};
 
 use crate::bindings::Reconciler;
-use crate::contract::{Error, Outcome, Request};
+use crate::bindings::policy::LockPolicy;
+use crate::contract::{Error, Observation, Outcome, Request, Verdict};
 use crate::diagnosis::{Diagnosis, KillTrap, diagnose};
 use crate::errors::{CallError, InstantiateError};
 use crate::guest::GuestState;
 use crate::kill::KillSwitch;
 use crate::limits::InstanceLimits;
-use crate::loaded::Loaded;
+use crate::loaded::{Loaded, ReadyWorld};
 use crate::port::Host;
+use crate::weigh::Weigh;
 use crate::words::{NAME_CHARS_MAX, SENTENCE_CHARS_MAX, readable};
 
 /// What a host call may bring beside what fits into the guest's memory once.
@@ -24,7 +26,7 @@ const TRANSFER_BYTES_SLACK: u64 = 1 << 20;
 /// One instance of a plugin. Dropping it frees its memory.
 pub struct Instance {
     store: Store<GuestState>,
-    reconciler: Reconciler,
+    exports: Exports,
     kill: KillSwitch,
     /// Why it can take no further call.
     spent: Option<&'static str>,
@@ -41,6 +43,24 @@ impl std::fmt::Debug for Instance {
             .field("spent", &self.spent)
             .finish_non_exhaustive()
     }
+}
+
+/// What can be called, by world.
+enum Exports {
+    Reconciler(Reconciler),
+    LockPolicy(LockPolicy),
+}
+
+/// One call.
+enum Call {
+    Reconcile(Request),
+    Decide(Observation),
+}
+
+/// What a call brought.
+enum Answer {
+    Outcome(Outcome),
+    Verdict(Verdict),
 }
 
 /// How a call ended that brought no answer.
@@ -69,13 +89,13 @@ impl Instance {
         let started = tokio::select! {
             biased;
             () = kill.thrown() => Err(Ended::Killed),
-            started = plugin.ready.instantiate_async(&mut store) => started.map_err(Ended::Trapped),
+            started = plugin.ready.instantiate(&mut store) => started.map_err(Ended::Trapped),
             () = tokio::time::sleep(after) => Err(Ended::Late),
         };
         drop(running);
         store.data_mut().end_call();
         match started {
-            Ok(reconciler) => Ok(Self { store, reconciler, kill, spent: None, _room: room, plugin }),
+            Ok(exports) => Ok(Self { store, exports, kill, spent: None, _room: room, plugin }),
             Err(Ended::Killed) => Err(InstantiateError::Killed),
             Err(Ended::Late) => Err(InstantiateError::Timeout { after }),
             Err(Ended::Trapped(error)) => Err(match diagnose(&error, &store.data().budget) {
@@ -92,12 +112,30 @@ impl Instance {
     /// # Errors
     /// The plugin's own error, or how it broke off; see [`CallError::discards_instance`].
     pub async fn reconcile(&mut self, request: Request, timeout: Duration) -> Result<Outcome, CallError> {
+        match self.answer(Call::Reconcile(request), timeout).await? {
+            Answer::Outcome(outcome) => Ok(outcome),
+            Answer::Verdict(_) => Err(other_world()),
+        }
+    }
+
+    /// Asks a lock policy once. As [`Self::reconcile`] otherwise.
+    ///
+    /// # Errors
+    /// How the call broke off; a verdict that is too large.
+    pub async fn decide(&mut self, observation: Observation, timeout: Duration) -> Result<Verdict, CallError> {
+        match self.answer(Call::Decide(observation), timeout).await? {
+            Answer::Verdict(verdict) => Ok(verdict),
+            Answer::Outcome(_) => Err(other_world()),
+        }
+    }
+
+    async fn answer(&mut self, call: Call, timeout: Duration) -> Result<Answer, CallError> {
         if let Some(why) = self.spent {
             let message = format!("this instance takes no more calls: {why}; drop it and start another");
             return Err(CallError::Trap { message, backtrace: Vec::new() });
         }
         self.spent = Some("a call was cut off from outside");
-        let result = self.call(request, timeout).await;
+        let result = self.call(call, timeout).await;
         self.spent = match &result {
             Ok(_) | Err(CallError::Guest(_)) => None,
             Err(CallError::Trap { .. }) => Some("it trapped"),
@@ -108,27 +146,26 @@ impl Instance {
         result
     }
 
-    async fn call(&mut self, request: Request, timeout: Duration) -> Result<Outcome, CallError> {
+    async fn call(&mut self, call: Call, timeout: Duration) -> Result<Answer, CallError> {
         if self.kill.killed() {
             return Err(CallError::Killed);
         }
         self.store.data_mut().begin_call();
         self.store.set_epoch_deadline(1);
-        let request = request.into();
         let running = self.plugin.shared.ticker.running();
         let answered = tokio::select! {
             biased;
             () = self.kill.thrown() => Err(Ended::Killed),
-            answered = self.reconciler.call_reconcile(&mut self.store, &request) => answered.map_err(Ended::Trapped),
+            answered = self.exports.call(&mut self.store, call) => answered.map_err(Ended::Trapped),
             () = tokio::time::sleep(timeout) => Err(Ended::Late),
         };
         drop(running);
         self.store.data_mut().end_call();
         match answered {
             _ if self.kill.killed() => Err(CallError::Killed),
-            Ok(Ok(outcome)) => self.store.data().bounded(outcome.into()).map_err(CallError::Guest),
+            Ok(Ok(answer)) => self.store.data().bounded(answer).map_err(CallError::Guest),
             Ok(Err(error)) => {
-                let error = self.store.data().bounded(error.into()).unwrap_or_else(|too_large| too_large);
+                let error = self.store.data().bounded(error).unwrap_or_else(|too_large| too_large);
                 Err(CallError::Guest(shown(error)))
             }
             Err(Ended::Killed) => Err(CallError::Killed),
@@ -158,6 +195,46 @@ impl Drop for Instance {
     fn drop(&mut self) {
         self.store.data().log().report_dropped();
     }
+}
+
+impl ReadyWorld {
+    async fn instantiate(&self, store: &mut Store<GuestState>) -> wasmtime::Result<Exports> {
+        Ok(match self {
+            Self::Reconciler(ready) => Exports::Reconciler(ready.instantiate_async(store).await?),
+            Self::LockPolicy(ready) => Exports::LockPolicy(ready.instantiate_async(store).await?),
+        })
+    }
+}
+
+impl Exports {
+    async fn call(&self, store: &mut Store<GuestState>, call: Call) -> wasmtime::Result<Result<Answer, Error>> {
+        match (self, call) {
+            (Self::Reconciler(plugin), Call::Reconcile(request)) => {
+                let answered = plugin.call_reconcile(store, &request.into()).await?;
+                Ok(answered.map(|outcome| Answer::Outcome(outcome.into())).map_err(Into::into))
+            }
+            (Self::LockPolicy(plugin), Call::Decide(observation)) => {
+                let verdict = plugin.call_decide(store, &observation.into()).await?;
+                Ok(Ok(Answer::Verdict(verdict.into())))
+            }
+            (Self::Reconciler(_), Call::Decide(_)) | (Self::LockPolicy(_), Call::Reconcile(_)) => {
+                Err(wasmtime::Error::msg("the plugin is of another world than this call"))
+            }
+        }
+    }
+}
+
+impl Weigh for Answer {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Outcome(outcome) => outcome.bytes(),
+            Self::Verdict(verdict) => verdict.bytes(),
+        }
+    }
+}
+
+fn other_world() -> CallError {
+    CallError::Trap { message: "the plugin answered a call of another world".to_owned(), backtrace: Vec::new() }
 }
 
 /// A plugin's own error as it is logged and shown, at each of its calls.

@@ -39,14 +39,14 @@ mod wrap;
 pub use common::Limit;
 pub use compiler::{Compiler, compile};
 pub use contract::{
-    Cause, DeleteOptions, Error, EventType, GetOptions, Kind, Level, ListOptions, ObjectRef, Outcome, Page, PatchType,
-    Propagation, Request, WriteOptions,
+    Candidate, Cause, DeleteOptions, Error, EventType, GetOptions, Kind, Level, ListOptions, LockRecord, ObjectRef,
+    Observation, Outcome, Page, PatchType, Propagation, Request, Verdict, WriteOptions,
 };
 pub use errors::{CallError, InstantiateError, LoadError, SandboxError};
 pub use imports::Imports;
 pub use instance::Instance;
 pub use kill::KillSwitch;
 pub use limits::{InstanceLimits, SandboxSettings};
-pub use loaded::Loaded;
+pub use loaded::{Loaded, World};
 pub use port::Host;
 pub use sandbox::Sandbox;

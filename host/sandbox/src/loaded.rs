@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
-use wasmtime::component::types::ComponentItem;
+use wasmtime::component::types::{ComponentExtern, ComponentItem};
 
 use crate::bindings::ReconcilerPre;
+use crate::bindings::policy::LockPolicyPre;
 use crate::common::{Common, Limit};
 use crate::errors::{InstantiateError, LoadError};
 use crate::guest::GuestState;
@@ -21,10 +22,25 @@ use crate::words::{NAME_CHARS_MAX, SENTENCE_CHARS_MAX, readable};
 /// Exports that are named where a plugin has the wrong ones; whoever built it recognises it by the first few.
 const EXPORTS_NAMED_MAX: usize = 8;
 
+/// What a plugin is for: the world of the contract it is a component of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum World {
+    /// `reconciler`: called for objects, on the leader.
+    Reconciler,
+    /// `lock-policy`: asked about the lock, on every replica.
+    LockPolicy,
+}
+
+/// A component whose imports and exports are resolved.
+pub(crate) enum ReadyWorld {
+    Reconciler(ReconcilerPre<GuestState>),
+    LockPolicy(LockPolicyPre<GuestState>),
+}
+
 /// A loaded plugin. Keeps the engine alive.
 pub struct Loaded {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) ready: ReconcilerPre<GuestState>,
+    pub(crate) ready: ReadyWorld,
     pub(crate) common: Arc<Common>,
     digest: String,
     imports: Imports,
@@ -57,12 +73,18 @@ impl Loaded {
             contract: CONTRACT_VERSION,
             message: readable(&format!("{error:#}"), SENTENCE_CHARS_MAX),
         })?;
-        let ready = ReconcilerPre::new(instantiable).map_err(|error| {
-            let exports: Vec<_> = component_type.exports(&shared.engine).collect();
-            let found = if exports
-                .iter()
-                .any(|(name, item)| *name == "reconcile" && matches!(item.ty, ComponentItem::ComponentFunc(_)))
-            {
+        let exports: Vec<_> = component_type.exports(&shared.engine).collect();
+        let is_policy = has_function(&exports, World::LockPolicy.export());
+        if is_policy && let Some(import) = imports.beyond_a_policy.first() {
+            return Err(LoadError::PolicyActs { import: readable(import, NAME_CHARS_MAX) });
+        }
+        let ready = if is_policy {
+            LockPolicyPre::new(instantiable).map(ReadyWorld::LockPolicy)
+        } else {
+            ReconcilerPre::new(instantiable).map(ReadyWorld::Reconciler)
+        };
+        let ready = ready.map_err(|error| {
+            let found = if is_policy || has_function(&exports, World::Reconciler.export()) {
                 format!("exports it with other types: {}", readable(&format!("{error:#}"), SENTENCE_CHARS_MAX))
             } else if exports.is_empty() {
                 "exports nothing".to_owned()
@@ -83,6 +105,15 @@ impl Loaded {
     #[must_use]
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// What it is for.
+    #[must_use]
+    pub fn world(&self) -> World {
+        match &self.ready {
+            ReadyWorld::Reconciler(_) => World::Reconciler,
+            ReadyWorld::LockPolicy(_) => World::LockPolicy,
+        }
     }
 
     /// What it can do, as far as its imports tell.
@@ -121,6 +152,29 @@ impl Loaded {
     ) -> Result<Instance, InstantiateError> {
         Instance::start(Arc::clone(self), host, limits, kill).await
     }
+}
+
+impl World {
+    /// Its name in the contract.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Reconciler => "reconciler",
+            Self::LockPolicy => "lock-policy",
+        }
+    }
+
+    /// The function by which it is told from the others.
+    const fn export(self) -> &'static str {
+        match self {
+            Self::Reconciler => "reconcile",
+            Self::LockPolicy => "decide",
+        }
+    }
+}
+
+fn has_function(exports: &[(&str, ComponentExtern<'_>)], name: &str) -> bool {
+    exports.iter().any(|(export, item)| *export == name && matches!(item.ty, ComponentItem::ComponentFunc(_)))
 }
 
 /// SHA-256 in hex.

@@ -16,6 +16,7 @@ use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine, WasmBacktraceDetails, WasmFeatures};
 
 use crate::bindings::Reconciler;
+use crate::bindings::policy::tenure::plugin::lock_policy_types;
 use crate::code_cache::{CodeCache, EngineFingerprint};
 use crate::compiler::code_of;
 use crate::diagnosis::FRAMES_MAX;
@@ -70,6 +71,7 @@ impl Sandbox {
         let engine = Engine::new(&config(&settings)).map_err(refused)?;
         let mut linker = Linker::new(&engine);
         Reconciler::add_to_linker::<_, HasSelf<GuestState>>(&mut linker, |state| state).map_err(refused)?;
+        lock_policy_types::add_to_linker::<_, HasSelf<GuestState>>(&mut linker, |state| state).map_err(refused)?;
         wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(refused)?;
         let code_cache = settings.code_cache.as_deref().and_then(|path| {
             let fingerprint = EngineFingerprint::of(&engine.precompile_compatibility_hash());

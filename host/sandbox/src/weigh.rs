@@ -2,7 +2,7 @@
 //! booleans are free.
 
 use crate::contract::{
-    DeleteOptions, Error, GetOptions, Kind, ListOptions, ObjectRef, Outcome, Page, Pair, WriteOptions,
+    DeleteOptions, Error, GetOptions, Kind, ListOptions, ObjectRef, Outcome, Page, Pair, Verdict, WriteOptions,
 };
 
 /// Something whose text is counted.
@@ -84,6 +84,15 @@ impl Weigh for DeleteOptions {
 impl Weigh for Page {
     fn bytes(&self) -> u64 {
         self.items.bytes() + self.continue_token.bytes() + self.resource_version.bytes()
+    }
+}
+
+impl Weigh for Verdict {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Yield { reason } => reason.bytes(),
+            Self::Campaign | Self::Wait { .. } | Self::Keep => 0,
+        }
     }
 }
 

@@ -10,8 +10,8 @@ use crate::words::{SENTENCE_CHARS_MAX, readable};
 
 /// The contract, as it is compiled into this host.
 pub(crate) const CONTRACT: &str = include_str!("../../../plugin-sdk/wit/tenure.wit");
-/// The contract's world for plugins that reconcile.
-const WORLD: &str = "reconciler";
+/// The contract's worlds.
+const WORLDS: [&str; 2] = ["reconciler", "lock-policy"];
 /// What modules for WASI 0.1 import.
 const WASI_PREVIEW1: &str = "wasi_snapshot_preview1";
 
@@ -51,7 +51,7 @@ fn not_wasm(bytes: &[u8]) -> LoadError {
 }
 
 /// Makes a component of a valid core module. One built by wit-bindgen carries its world in a custom section; for one without,
-/// the names of its imports and exports are read as those of our own world.
+/// the names of its imports and exports are read as those of the first of our own worlds that it fits.
 pub(crate) fn wrap(module: &[u8]) -> Result<Vec<u8>, LoadError> {
     // A custom section is validated by nobody, and a tool meant for compilers may well panic on a bad one.
     catch_unwind(|| encode(module)).unwrap_or_else(|_| {
@@ -63,17 +63,23 @@ pub(crate) fn wrap(module: &[u8]) -> Result<Vec<u8>, LoadError> {
 
 fn encode(module: &[u8]) -> Result<Vec<u8>, LoadError> {
     let (stripped, _) = metadata::decode(module).map_err(refused)?;
-    let described = if stripped.is_some() { None } else { Some(describe(module)?) };
-    let mut encoder =
-        ComponentEncoder::default().validate(true).module(described.as_deref().unwrap_or(module)).map_err(refused)?;
+    if stripped.is_some() {
+        return component_of(module);
+    }
+    let [first, others @ ..] = WORLDS.map(|world| describe(module, world).and_then(|module| component_of(&module)));
+    others.into_iter().fold(first, |found, other| found.or_else(|refusal| other.map_err(|_| refusal)))
+}
+
+fn component_of(module: &[u8]) -> Result<Vec<u8>, LoadError> {
+    let mut encoder = ComponentEncoder::default().validate(true).module(module).map_err(refused)?;
     encoder.encode().map_err(refused)
 }
 
-/// The module with our world embedded.
-fn describe(module: &[u8]) -> Result<Vec<u8>, LoadError> {
+/// The module with a world of ours embedded.
+fn describe(module: &[u8], world: &str) -> Result<Vec<u8>, LoadError> {
     let mut resolve = Resolve::default();
     let package = resolve.push_source("tenure.wit", CONTRACT).map_err(refused)?;
-    let world = resolve.select_world(&[package], Some(WORLD)).map_err(refused)?;
+    let world = resolve.select_world(&[package], Some(world)).map_err(refused)?;
     let mut described = module.to_vec();
     embed_component_metadata(&mut described, &resolve, world, StringEncoding::UTF8).map_err(refused)?;
     Ok(described)
@@ -88,7 +94,7 @@ fn refused(error: impl std::fmt::Display) -> LoadError {
              `wasm-tools component new --adapt` ({told})"
         )
     } else {
-        format!("{told}; its imports and exports must be those of world `{WORLD}` in plugin-sdk/wit")
+        format!("{told}; its imports and exports must be those of a world in plugin-sdk/wit ({})", WORLDS.join(", "))
     };
     LoadError::Wrap { message }
 }

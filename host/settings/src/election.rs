@@ -43,6 +43,12 @@ pub struct ElectionSettings {
     pub first_create: FirstCreate,
     /// What to do when the lock is lost.
     pub on_loss: OnLoss,
+    /// The plugin that is the lock's policy, by its identity. Absent: the default policy.
+    pub policy: Option<String>,
+    /// Where this replica runs, for lock policies.
+    pub zone: Option<String>,
+    /// What this replica is labelled with, for lock policies.
+    pub labels: Vec<(String, String)>,
     /// The container of the Pod that this replica runs in, where deaths are to be proved.
     pub container: Option<String>,
 }

@@ -121,8 +121,7 @@ impl Manifest {
     /// Reads a `plugin.toml`. `origin` says where it comes from, for messages: a path, or a ConfigMap's namespace and name.
     ///
     /// # Errors
-    /// When it is no TOML, has a key nobody knows or a value that cannot stand there, or describes a plugin that nothing
-    /// would ever call. The message names the place.
+    /// When it is no TOML, has a key nobody knows or a value that cannot stand there. The message names the place.
     pub fn parse(toml: &str, origin: &str) -> Result<Self, ManifestError> {
         Self::check_size(toml.len() as u64, origin)?;
         let source = Source { text: toml, origin: Origin::File(origin) };
@@ -131,12 +130,6 @@ impl Manifest {
         bounded(&source, "schedule", &raw.schedule, SCHEDULES_MAX)?;
         bounded(&source, "permission", &raw.permission, PERMISSIONS_MAX)?;
         bounded(&source, "chunk", &raw.chunk, CHUNKS_MAX)?;
-        if raw.watch.is_empty() && raw.schedule.is_empty() {
-            let message =
-                "the manifest has neither [[watch]] nor [[schedule]], so nothing would ever call the plugin; add one"
-                    .to_owned();
-            return Err(source.value_error(&(0..0), "", message).into());
-        }
         let name = raw.name.get_ref().clone();
         if name.trim().is_empty() || name.len() > 253 || name.chars().any(char::is_control) {
             let message = "must be a name for people: 1 to 253 bytes, on one line".to_owned();

@@ -40,6 +40,9 @@ pub(crate) struct RawElection {
     pub(crate) first_create: Key<RawFirstCreate>,
     pub(crate) on_loss: Key<OnLoss>,
     pub(crate) container: Key<String>,
+    pub(crate) policy: Key<String>,
+    pub(crate) zone: Key<String>,
+    pub(crate) labels: Key<Vec<String>>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]

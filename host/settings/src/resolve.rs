@@ -95,7 +95,36 @@ fn election(
         first_create: first_create.unwrap_or(profile.first_create()),
         on_loss: layers.pick(|raw| &raw.election.on_loss).map_or(OnLoss::Campaign, |given| given.value),
         container: container(layers, env, warnings)?,
+        policy: policy(layers)?,
+        zone: layers.pick(|raw| &raw.election.zone).map(|given| given.value),
+        labels: labels(layers)?,
     })
+}
+
+fn policy(layers: &Layers<'_>) -> Result<Option<String>, DocumentError> {
+    let Some(given) = layers.pick(|raw| &raw.election.policy) else { return Ok(None) };
+    if given.value.split('/').filter(|part| !part.is_empty()).count() != 2 {
+        let message = format!(
+            "{:?} is no plugin; write <namespace>/<ConfigMap>, or directory/<file without its ending>",
+            given.value
+        );
+        return Err(given.error("election.policy", message));
+    }
+    Ok(Some(given.value))
+}
+
+fn labels(layers: &Layers<'_>) -> Result<Vec<(String, String)>, DocumentError> {
+    let Some(given) = layers.pick(|raw| &raw.election.labels) else { return Ok(Vec::new()) };
+    let pair = |text: &String| {
+        let (key, value) = text.split_once('=').filter(|(key, _)| !key.is_empty())?;
+        Some((key.to_owned(), value.to_owned()))
+    };
+    let pairs = given.value.iter().map(|text| pair(text).ok_or(text)).collect::<Result<_, _>>();
+    let wrong = match pairs {
+        Ok(pairs) => return Ok(pairs),
+        Err(wrong) => format!("{wrong:?} is no label; write <key>=<value>"),
+    };
+    Err(given.error("election.labels", wrong))
 }
 
 fn container(layers: &Layers<'_>, env: Env<'_>, warnings: &mut Vec<Warning>) -> Result<Option<String>, DocumentError> {
@@ -111,7 +140,7 @@ fn container(layers: &Layers<'_>, env: Env<'_>, warnings: &mut Vec<Warning>) -> 
         if env(variable).is_none() {
             warnings.push(Warning::new(format!(
                 "{}: election.container is given, but {variable} is not: no death can be proved; set it by a fieldRef, as \
-                 deploy/kustomize/components/proof-of-death does",
+                 deploy/kustomize/base does",
                 given.place
             )));
         }

@@ -51,7 +51,7 @@ const fn variable(key: &'static str, word: Word) -> Variable {
 }
 
 /// Every variable there is. A test holds this against the keys there are.
-pub(crate) const VARIABLES: [Variable; 35] = [
+pub(crate) const VARIABLES: [Variable; 38] = [
     variable("profile", Word::Text),
     variable("election.enabled", Word::Bare),
     variable("election.id", Word::Text),
@@ -67,6 +67,9 @@ pub(crate) const VARIABLES: [Variable; 35] = [
     variable("election.first-create", Word::Text),
     variable("election.on-loss", Word::Text),
     variable("election.container", Word::Text),
+    variable("election.policy", Word::Text),
+    variable("election.zone", Word::Text),
+    variable("election.labels", Word::List),
     variable("plugins.namespaces", Word::List),
     variable("plugins.directory", Word::Text),
     variable("plugins.code-cache", Word::Text),

@@ -10,7 +10,7 @@ use tenure_capability::{Capability, Decision, Protected, Request as Access, Rule
 use tenure_cluster::{Cluster, FieldSelector, ResolveError, ResourceKey, Selector, WatchKey};
 use tenure_plugin_source::Artifact;
 use tenure_reconcile::Schedule;
-use tenure_sandbox::{InstanceLimits, Kind, Loaded, Sandbox};
+use tenure_sandbox::{InstanceLimits, Kind, Loaded, Sandbox, World};
 use tenure_settings::{By, Enqueue, Grant, Limits, Manifest, Recurrence, RunOn, Watch};
 
 use super::ready::{Budgets, Ready, ResolvedEnqueue, ResolvedWatch};
@@ -235,6 +235,10 @@ pub(crate) async fn examine(
             false => Refusal::for_good(describe(&error)),
         })?;
     let budgets = budgets(&limits);
+    if loaded.world() == World::Reconciler && manifest.watches.is_empty() && schedules.is_empty() {
+        let told = "its manifest has neither [[watch]] nor [[schedule]], so nothing would ever call it; add one";
+        return Err(Refusal::for_good(told));
+    }
     trial::instantiate(&loaded, budgets.instance.clone()).await?;
     Ok(Examined { loaded, budgets, schedules })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use tenure_plugin_source::{Compression, PackError, PackOptions, pack as pack_config_maps};
-use tenure_sandbox::{Sandbox, SandboxSettings};
+use tenure_sandbox::{Sandbox, SandboxSettings, World};
 use tenure_settings::{Limits, Manifest, PluginIdentity};
 
 use super::compile::compiler;
@@ -56,7 +56,11 @@ async fn report(args: &PluginCheckArgs) -> anyhow::Result<()> {
         .map_err(|refusal| anyhow!("{} is refused: {}", args.wasm.display(), refusal.message))?;
     let loaded = examined.loaded;
     let imports = loaded.imports();
-    say!("{} is a plugin; sha256 {}", args.wasm.display(), loaded.digest())?;
+    let kind = match loaded.world() {
+        World::Reconciler => "a plugin",
+        World::LockPolicy => "a lock policy",
+    };
+    say!("{} is {kind} (world {}); sha256 {}", args.wasm.display(), loaded.world().name(), loaded.digest())?;
     say!(
         "writes: {}",
         if imports.writes { "yes, it imports kubernetes-write" } else { "never: it does not import kubernetes-write" }

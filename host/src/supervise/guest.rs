@@ -424,14 +424,18 @@ impl Host for Guest {
     }
 
     fn log(&self, level: Level, message: String, fields: Vec<(String, String)>) {
-        let plugin = self.ready.identity.as_str();
-        let fields = fields.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ");
-        match level {
-            Level::Trace => tracing::trace!(target: "plugin", plugin, fields, "{message}"),
-            Level::Debug => tracing::debug!(target: "plugin", plugin, fields, "{message}"),
-            Level::Info => tracing::info!(target: "plugin", plugin, fields, "{message}"),
-            Level::Warn => tracing::warn!(target: "plugin", plugin, fields, "{message}"),
-            Level::Error => tracing::error!(target: "plugin", plugin, fields, "{message}"),
-        }
+        log(&self.ready.identity, level, &message, &fields);
+    }
+}
+
+/// A line of a plugin's log.
+pub(crate) fn log(plugin: &str, level: Level, message: &str, fields: &[(String, String)]) {
+    let fields = fields.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ");
+    match level {
+        Level::Trace => tracing::trace!(target: "plugin", plugin, fields, "{message}"),
+        Level::Debug => tracing::debug!(target: "plugin", plugin, fields, "{message}"),
+        Level::Info => tracing::info!(target: "plugin", plugin, fields, "{message}"),
+        Level::Warn => tracing::warn!(target: "plugin", plugin, fields, "{message}"),
+        Level::Error => tracing::error!(target: "plugin", plugin, fields, "{message}"),
     }
 }

@@ -1,17 +1,17 @@
 //! From leadership and wanted plugins to running ones. [`plan()`] decides, this drives: one term at a time, each plugin of it
 //! a task. A term is told to be drained only when all its Stores are dropped and its writes are settled.
 
-mod answer;
+pub(crate) mod answer;
 mod barrier;
-mod budget;
+pub(crate) mod budget;
 mod call;
 mod circuit;
 mod event;
-mod guest;
+pub(crate) mod guest;
 mod key;
 mod mapped;
 mod own_writes;
-mod page;
+pub(crate) mod page;
 mod plan;
 mod prepared;
 mod refused;
@@ -29,6 +29,7 @@ use anyhow::Context as _;
 use tenure_cluster::{TermWriter, WriterSettings};
 use tenure_election::{LiveTerm, Standing, Term};
 use tenure_lease::{ElectionHandle, Leadership};
+use tenure_sandbox::World;
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -125,7 +126,8 @@ impl Supervisor {
         loop {
             let stage = self.stage(context);
             let wanted = self.wanted.borrow_and_update().clone();
-            let generations = wanted.iter().map(|(identity, ready)| (identity.clone(), ready.generation)).collect();
+            let runs = wanted.iter().filter(|(_, ready)| ready.loaded.world() == World::Reconciler);
+            let generations = runs.map(|(identity, ready)| (identity.clone(), ready.generation)).collect();
             let running = started.iter().map(|(identity, one)| (identity.clone(), one.running)).collect();
             for step in plan(stage, &generations, &running) {
                 self.take(step, context, &wanted, &mut tasks, &mut started);

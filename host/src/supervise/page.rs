@@ -15,7 +15,7 @@ const CACHE_TOKEN: &str = "cache:";
 
 /// A page of the shared cache. Its token is the name of the last object shown: objects that come or go between two pages
 /// are seen or not, as with the API server's own cache.
-pub(super) fn from_cache(
+pub(crate) fn from_cache(
     hub: &Hub,
     key: &WatchKey,
     namespace: Option<&str>,
@@ -43,7 +43,7 @@ pub(super) fn from_cache(
 }
 
 /// A page of a live list.
-pub(super) async fn from_api(
+pub(crate) async fn from_api(
     cluster: &Cluster,
     resource: &ResourceKey,
     namespace: Option<&str>,

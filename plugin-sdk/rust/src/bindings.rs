@@ -13,3 +13,20 @@ wit_bindgen::generate!({
     export_macro_name: "export_reconciler",
     default_bindings_module: "tenure_plugin::bindings",
 });
+
+/// The world of lock policies; what it shares with the other is the other's.
+pub mod policy {
+    wit_bindgen::generate!({
+        world: "lock-policy",
+        path: "../wit",
+        pub_export_macro: true,
+        export_macro_name: "export_lock_policy",
+        default_bindings_module: "tenure_plugin::bindings::policy",
+        with: {
+            "tenure:plugin/types@0.1.0": super::tenure::plugin::types,
+            "tenure:plugin/kubernetes-read@0.1.0": super::tenure::plugin::kubernetes_read,
+            "tenure:plugin/settings@0.1.0": super::tenure::plugin::settings,
+            "tenure:plugin/log@0.1.0": super::tenure::plugin::log,
+        },
+    });
+}

@@ -1,28 +1,27 @@
 //! The Kubernetes API as a plugin sees it: typed by serde, cut down to the plugin's grant, bound to one term of leadership.
 
-use std::{rc::Rc, time::Duration};
+use std::{ops::Deref, rc::Rc, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
     DeleteOptions, Error, EventType, GetOptions, Kind, ListOptions, ObjectRef, PatchType, Result, WriteOptions,
-    host::Host, list::Objects,
+    host::{Host, Reads},
+    list::Objects,
 };
 
-/// The handle a reconcile gets. Reads come from the shared object cache where something watches the kind, else from the API
-/// server; each write passes the plugin's grant, its budget and the authority of the term.
-///
-/// The short methods use default options; those ending in `_with` take them.
+/// Reading, without more: what a lock policy gets, and part of [`Cluster`]. Reads come from the shared object cache where the
+/// plugin watches the kind, else from the API server.
 #[derive(Clone)]
-pub struct Cluster {
-    host: Rc<dyn Host>,
+pub struct Reader {
+    host: Rc<dyn Reads>,
 }
 
-impl Cluster {
-    /// A cluster behind any [`Host`]. Plugins are handed theirs.
+impl Reader {
+    /// Reads through any [`Reads`]. Plugins are handed theirs.
     #[must_use]
-    pub fn new(host: impl Host + 'static) -> Self {
+    pub fn new(host: impl Reads + 'static) -> Self {
         Self { host: Rc::new(host) }
     }
 
@@ -65,6 +64,34 @@ impl Cluster {
     /// Walks through all objects of a kind, fetching pages as it goes: memory holds one page.
     pub fn list<T: DeserializeOwned>(&self, kind: &Kind, options: ListOptions) -> Objects<T> {
         Objects::new(Rc::clone(&self.host), kind.clone(), options)
+    }
+}
+
+/// The handle a reconcile gets. Reads come from the shared object cache where something watches the kind, else from the API
+/// server; each write passes the plugin's grant, its budget and the authority of the term.
+///
+/// The short methods use default options; those ending in `_with` take them.
+#[derive(Clone)]
+pub struct Cluster {
+    host: Rc<dyn Host>,
+    reader: Reader,
+}
+
+/// Reading, as [`Reader`] does it.
+impl Deref for Cluster {
+    type Target = Reader;
+
+    fn deref(&self) -> &Reader {
+        &self.reader
+    }
+}
+
+impl Cluster {
+    /// A cluster behind any [`Host`]. Plugins are handed theirs.
+    #[must_use]
+    pub fn new(host: impl Host + 'static) -> Self {
+        let host: Rc<dyn Host> = Rc::new(host);
+        Self { reader: Reader { host: Rc::clone(&host) as Rc<dyn Reads> }, host }
     }
 
     /// Stores a new object. What the reference says (apiVersion, kind, namespace, name) is filled in where the body lacks it.

@@ -1,5 +1,6 @@
 //! The seam between the contract's types and the crate's own, and what runs around a reconcile: settings, the panic hook,
-//! the log. Owns no decision. Public only for [`reconciler!`](crate::reconciler).
+//! the log. Owns no decision. Public only for [`reconciler!`](crate::reconciler) and
+//! [`lock_policy!`](crate::lock_policy).
 
 #[cfg(target_family = "wasm")]
 mod exports;
@@ -7,7 +8,7 @@ mod exports;
 mod imports;
 
 #[cfg(target_family = "wasm")]
-pub use exports::Slot;
+pub use exports::{PolicySlot, Slot};
 
 use crate::log::Level;
 

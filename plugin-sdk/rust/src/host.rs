@@ -18,13 +18,18 @@ pub struct Page {
     pub remaining: Option<u64>,
 }
 
-/// What the host offers a plugin; one method for each import of the contract.
+/// What the host offers every plugin, one that only looks too.
 #[expect(clippy::missing_errors_doc, reason = "each fails with what the contract's error record says")]
-pub trait Host {
+pub trait Reads {
     /// One object's JSON.
     fn get(&self, object: &ObjectRef, options: &GetOptions) -> Result<String>;
     /// One page.
     fn list(&self, kind: &Kind, options: &ListOptions) -> Result<Page>;
+}
+
+/// What the host offers a plugin that reconciles; one method for each further import of the contract.
+#[expect(clippy::missing_errors_doc, reason = "each fails with what the contract's error record says")]
+pub trait Host: Reads {
     /// Stores a new object; answers with it as stored.
     fn create(&self, object: &ObjectRef, body: &str, options: &WriteOptions) -> Result<String>;
     /// Stores over an existing object; answers with it as stored.

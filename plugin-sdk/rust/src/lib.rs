@@ -50,15 +50,17 @@ mod list;
 pub mod log;
 mod object;
 mod options;
+mod policy;
 mod reconcile;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 
-pub use cluster::Cluster;
+pub use cluster::{Cluster, Reader};
 pub use error::{Error, Reason, Result, StatusCause};
 pub use list::Objects;
 pub use object::{Kind, Metadata, ObjectRef, PartialObject};
 pub use options::{DeleteOptions, EventType, GetOptions, ListOptions, PatchType, Propagation, WriteOptions};
+pub use policy::{Candidate, LockPolicy, LockRecord, Observation, Role, Verdict};
 pub use reconcile::{Cause, Outcome, Reconciler, Request};
 
 /// Makes the type a plugin: exports what the contract's `reconciler` world asks for. Once in a crate, in guests only; a
@@ -83,6 +85,29 @@ macro_rules! reconciler {
             }
 
     $crate::bindings::export_reconciler!(Exported with_types_in $crate::bindings);
+        };
+    };
+}
+
+/// Makes the type a lock policy: exports what the contract's `lock-policy` world asks for. Once in a crate, in guests only.
+#[macro_export]
+macro_rules! lock_policy {
+    ($policy:ty) => {
+        #[cfg(target_family = "wasm")]
+        const _: () = {
+            ::std::thread_local! {
+                static POLICY: $crate::guest::PolicySlot<$policy> = const { $crate::guest::PolicySlot::empty() };
+            }
+
+            struct Exported;
+
+            impl $crate::bindings::policy::Guest for Exported {
+                fn decide(observation: $crate::bindings::policy::Observation) -> $crate::bindings::policy::Verdict {
+                    POLICY.with(|slot| slot.ask(observation))
+                }
+            }
+
+    $crate::bindings::policy::export_lock_policy!(Exported with_types_in $crate::bindings::policy);
         };
     };
 }

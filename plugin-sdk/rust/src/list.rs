@@ -4,14 +4,14 @@ use std::{collections::VecDeque, marker::PhantomData, rc::Rc};
 
 use serde::de::DeserializeOwned;
 
-use crate::{Error, Kind, ListOptions, Result, host::Host};
+use crate::{Error, Kind, ListOptions, Result, host::Reads};
 
 /// All objects of a kind, page by page. After an error it ends: what came before it is a part, not the whole.
 ///
 /// `collect::<Result<Vec<_>>>()` gives all or nothing.
 #[must_use = "nothing is read until the iterator is used"]
 pub struct Objects<T> {
-    host: Rc<dyn Host>,
+    host: Rc<dyn Reads>,
     kind: Kind,
     options: ListOptions,
     buffered: VecDeque<String>,
@@ -20,7 +20,7 @@ pub struct Objects<T> {
 }
 
 impl<T: DeserializeOwned> Objects<T> {
-    pub(crate) fn new(host: Rc<dyn Host>, kind: Kind, options: ListOptions) -> Self {
+    pub(crate) fn new(host: Rc<dyn Reads>, kind: Kind, options: ListOptions) -> Self {
         Self { host, kind, options, buffered: VecDeque::new(), pages_left: true, item: PhantomData }
     }
 

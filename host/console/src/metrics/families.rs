@@ -45,6 +45,7 @@ pub(crate) struct Families {
     pub(crate) slow_path: Family<OfLock, Counter>,
     pub(crate) term: Family<OfLock, Gauge>,
     pub(crate) deaths_proved: Family<OfLock, Counter>,
+    pub(crate) policy_failures: Family<OfLock, Counter>,
     pub(crate) renewal_lateness: Histograms<OfLock>,
     pub(crate) barrier: Histograms<OfLock>,
     pub(crate) writes: Family<OfWrite, Counter>,
@@ -84,6 +85,11 @@ impl Families {
                 on,
                 "tenure_deaths_proved",
                 "Holders whose container this replica saw ended before their lease was over",
+            ),
+            policy_failures: add(
+                on,
+                "tenure_lock_policy_failures",
+                "Questions to the lock policy that brought no verdict, so that the default policy decided",
             ),
             renewal_lateness: add_histogram(
                 on,

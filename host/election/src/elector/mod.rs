@@ -24,6 +24,7 @@ pub use messages::{
     Action, Attempt, Drain, Observed, Outcome, PeerSeen, Phase, Report, Seen, Source, Token, Verdict, Write, WriteKind,
 };
 use news::{Judgement, News};
+pub use policy::PEER_SILENT_AFTER;
 use policy::Peers;
 use proof::Looks;
 use reports::Warnings;

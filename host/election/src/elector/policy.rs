@@ -9,7 +9,7 @@ use super::messages::{Drain, PeerSeen, Phase, Verdict};
 use crate::Instant;
 
 /// Whoever has not written its candidate Lease for so long is gone; it is written every 30 s.
-const SILENT_AFTER: Duration = Duration::from_secs(90);
+pub const PEER_SILENT_AFTER: Duration = Duration::from_secs(90);
 
 /// More are not remembered: more replicas than any host has, and a bound on what others can make us keep.
 const PEERS_MAX: usize = 64;
@@ -50,7 +50,7 @@ impl Peers {
     pub(crate) fn campaign_until(&self) -> Duration {
         let campaigning = self.known.values().filter(|peer| peer.campaigns);
         let heard = campaigning.filter_map(|peer| peer.heard).max();
-        heard.map_or(Duration::ZERO, |heard| heard.saturating_add(SILENT_AFTER))
+        heard.map_or(Duration::ZERO, |heard| heard.saturating_add(PEER_SILENT_AFTER))
     }
 }
 

@@ -5,4 +5,5 @@ mod host;
 mod hostile;
 mod limits;
 mod load;
+mod policy;
 mod wasi;

@@ -204,7 +204,6 @@ fn a_manifest_that_cannot_be_used_says_where_and_why() {
     check_errors(
         &[
             "",
-            "name = \"x\"\n",
             &with("[[watch]]\napi-version = \"v1\"\nknd = \"Pod\""),
             &with("[[watch]]\napi-version = \"v1\""),
             &with("[[watch]]\napi-version = \"apps/v1/x\"\nkind = \"Deployment\""),
@@ -224,7 +223,6 @@ fn a_manifest_that_cannot_be_used_says_where_and_why() {
         ],
         &expect![[r#"
             tenure-plugins/x:1:1: cannot be read: missing field `name`
-            tenure-plugins/x:1:1: the manifest has neither [[watch]] nor [[schedule]], so nothing would ever call the plugin; add one
             tenure-plugins/x:6:1: unknown key `watch.knd`; did you mean `kind`?
             tenure-plugins/x:4:1: `watch.1` cannot be read: missing field `kind`
             tenure-plugins/x:4:1: `watch.api-version` "apps/v1/x" is none; write "v1" or "apps/v1"

@@ -57,12 +57,31 @@ fn an_empty_file_is_the_defaults() {
 }
 
 #[test]
+fn a_policy_is_a_plugins_identity_and_labels_are_pairs() {
+    let variables = [("TENURE_ELECTION_LABELS", "rack=r1, tier="), ("TENURE_ELECTION_ZONE", "")];
+    let (settings, _) = parse("[election]\npolicy = \"a/b\"", &variables, &Flags::default()).unwrap();
+    assert_eq!(settings.election.policy.as_deref(), Some("a/b"));
+    assert_eq!(settings.election.zone, None);
+    let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    assert_eq!(settings.election.labels, [pair("rack", "r1"), pair("tier", "")]);
+    check_errors(
+        &["[election]\npolicy = \"prefer-zone\"", "[election]\nlabels = [\"rack\"]"],
+        &expect![[r#"
+            tenure.toml:2:10: `election.policy` "prefer-zone" is no plugin; write <namespace>/<ConfigMap>, or directory/<file without its ending>
+            tenure.toml:2:10: `election.labels` "rack" is no label; write <key>=<value>
+        "#]],
+    );
+}
+
+#[test]
 fn the_commented_file_gives_nothing_but_what_it_says() {
     let mut given = settings(&uncommented(COMMENTED));
     assert_eq!(settings(COMMENTED), settings(""), "as it stands it changes nothing");
     assert_eq!(given.election.namespace.take().as_deref(), Some("tenure-system"));
     assert_eq!(given.election.identity.take().as_deref(), Some("replica-a"));
     assert_eq!(given.election.container.take().as_deref(), Some("tenure"));
+    assert_eq!(given.election.policy.take().as_deref(), Some("tenure-plugins/prefer-zone"));
+    assert_eq!(given.election.zone.take().as_deref(), Some("eu-1a"));
     assert!(given.plugins.directory.take().is_some() && given.plugins.code_cache.take().is_some());
     assert_eq!(std::mem::take(&mut given.grants).len(), 1);
     assert_eq!(given, settings(""), "a key stands there with another value than its default");

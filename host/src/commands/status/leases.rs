@@ -18,6 +18,7 @@ use crate::run::kube_config;
 const NODE_NAMESPACE: &str = "kube-node-lease";
 /// What an API server's own Lease is labelled with, since Kubernetes 1.26.
 const API_SERVER_LABEL: &str = "apiserver.kubernetes.io/identity";
+const CANDIDATE_LABEL: &str = "tenure.dev/candidate";
 /// Timestamps further ahead of this machine's clock than this are said to be: less may be the way here.
 const SKEW_S_MIN: i64 = 2;
 /// A Lease that has been expired for this many of its durations is left over rather than about to be taken.
@@ -28,6 +29,8 @@ const STALE_DURATIONS_MIN: i64 = 10;
 #[serde(rename_all = "kebab-case")]
 enum Purpose {
     Election,
+    /// A replica's own, under a lock policy.
+    Candidate,
     ApiServer,
     Node,
 }
@@ -87,6 +90,8 @@ fn row(lease: &Lease, now: Timestamp) -> Row {
         Purpose::Node
     } else if lease.labels().contains_key(API_SERVER_LABEL) {
         Purpose::ApiServer
+    } else if lease.labels().contains_key(CANDIDATE_LABEL) {
+        Purpose::Candidate
     } else {
         Purpose::Election
     };
@@ -138,6 +143,7 @@ fn table(rows: &[Row]) -> String {
             on_one_line(&format!("{}/{}", row.namespace, row.name)),
             match row.purpose {
                 Purpose::Election => "election",
+                Purpose::Candidate => "candidate",
                 Purpose::ApiServer => "API server",
                 Purpose::Node => "node",
             }
@@ -180,6 +186,7 @@ mod tests {
         let ours = json!({"annotations": {"tenure.dev/term": "7/a_1"}});
         let released = json!({"annotations": {"tenure.dev/term": "7/a_1", "tenure.dev/released": "7/a_1"}});
         let server = json!({"labels": {"apiserver.kubernetes.io/identity": "kube-apiserver"}});
+        let candidate = json!({"labels": {"tenure.dev/candidate": "true"}});
         let leases = [
             lease("a", "fresh", &held("a_1", "2026-01-01T00:09:57.000000Z", 15), &ours),
             lease("a", "late", &held("b_1", "2026-01-01T00:09:40.000000Z", 15), &json!({})),
@@ -188,6 +195,7 @@ mod tests {
             lease("a", "released", &held("", "2026-01-01T00:09:59.000000Z", 1), &released),
             lease("a", "emptied", &held("", "2026-01-01T00:09:59.000000Z", 15), &ours),
             lease("a", "odd", &json!({"holderIdentity": "e\u{1b}[2J"}), &json!({})),
+            lease("a", "fresh-0a1b2c3d-a", &held("a", "2026-01-01T00:09:50.000000Z", 90), &candidate),
             lease("kube-node-lease", "node-1", &held("node-1", "2026-01-01T00:09:51.000000Z", 40), &json!({})),
             lease("kube-system", "apiserver-x", &held("apiserver-x_1", "2026-01-01T00:09:55.000000Z", 3600), &server),
         ];
@@ -202,6 +210,7 @@ mod tests {
             a/released                election     releasing   -               1s ago    1s         7      3
             a/emptied                 election     acquiring   -               1s ago    15s        7      3
             a/odd                     election     leader      e [2J           -         -          -      0         held and never renewed
+            a/fresh-0a1b2c3d-a        candidate    alive       a               10s ago   90s        -      3
             kube-node-lease/node-1    node         alive       node-1          9s ago    40s        -      3
             kube-system/apiserver-x   API server   alive       apiserver-x_1   5s ago    3600s      -      3
         "#]].assert_eq(&table(&rows));

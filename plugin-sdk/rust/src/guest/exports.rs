@@ -1,9 +1,13 @@
 //! One plugin instance: made at the first call, kept for the next.
 
-use std::{cell::RefCell, sync::Once};
+use std::{cell::RefCell, sync::Once, time::Duration};
 
-use super::imports::{Imports, emit};
-use crate::{Cluster, Error, ObjectRef, Outcome, Reconciler, Request, Result, bindings, log::Level};
+use super::imports::{Imports, ReadImports, emit};
+use crate::{
+    Cluster, Error, LockPolicy, ObjectRef, Observation, Outcome, Reader, Reconciler, Request, Result, Verdict,
+    bindings, log::Level, policy,
+};
+use bindings::policy::tenure::plugin::lock_policy_types as contract;
 
 /// Where the instance lives between calls. The contract has one call at a time, so a `RefCell` is all it takes.
 pub struct Slot<R> {
@@ -33,6 +37,36 @@ impl<R: Reconciler> Slot<R> {
             empty => empty.insert((R::new(settings()?)?, Cluster::new(Imports))),
         };
         reconciler.reconcile(request, cluster)
+    }
+}
+
+/// Where a lock policy lives between questions.
+pub struct PolicySlot<P> {
+    instance: RefCell<Option<(P, Reader)>>,
+}
+
+impl<P: LockPolicy> PolicySlot<P> {
+    /// No instance yet.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self { instance: RefCell::new(None) }
+    }
+
+    /// Asks, making the instance first where there is none.
+    ///
+    /// # Panics
+    /// When the settings do not fit the policy: the contract has no other way to give no verdict.
+    pub fn ask(&self, observation: bindings::policy::Observation) -> bindings::policy::Verdict {
+        log_panics();
+        let mut instance = self.instance.borrow_mut();
+        let (policy, reader) = match &mut *instance {
+            Some(made) => made,
+            empty => match settings().and_then(P::new) {
+                Ok(policy) => empty.insert((policy, Reader::new(ReadImports))),
+                Err(error) => panic!("{}", error.message()),
+            },
+        };
+        policy.decide(&observation.into(), reader).into()
     }
 }
 
@@ -101,6 +135,57 @@ impl From<Error> for bindings::Error {
             message: error.message().to_owned(),
             status: error.status().map(str::to_owned),
             retry_after_ms: error.retry_after().map(|delay| u32::try_from(delay.as_millis()).unwrap_or(u32::MAX)),
+        }
+    }
+}
+
+impl From<contract::Observation> for Observation {
+    fn from(observation: contract::Observation) -> Self {
+        let contract::Observation { lock, role, record, own, labels, peers, wait_max_ms, extra: _ } = observation;
+        Self {
+            lock,
+            role: match role {
+                contract::Role::Standby => policy::Role::Standby,
+                contract::Role::Leader => policy::Role::Leader,
+            },
+            record: record.map(Into::into),
+            own: own.into(),
+            labels: labels.into_iter().collect(),
+            peers: peers.into_iter().map(Into::into).collect(),
+            wait_max: Duration::from_millis(wait_max_ms),
+        }
+    }
+}
+
+impl From<contract::LockRecord> for policy::LockRecord {
+    fn from(record: contract::LockRecord) -> Self {
+        let contract::LockRecord { holder, term, lease_duration_ms, transitions, unchanged_ms, free_in_ms, extra: _ } =
+            record;
+        Self {
+            holder,
+            term,
+            lease_duration: Duration::from_millis(lease_duration_ms),
+            transitions,
+            unchanged: Duration::from_millis(unchanged_ms),
+            free_in: Duration::from_millis(free_in_ms),
+        }
+    }
+}
+
+impl From<contract::Candidate> for policy::Candidate {
+    fn from(candidate: contract::Candidate) -> Self {
+        let contract::Candidate { name, zone, version, load, campaigns, extra: _ } = candidate;
+        Self { name, zone, version, load, campaigns }
+    }
+}
+
+impl From<Verdict> for contract::Verdict {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Campaign => Self::Campaign,
+            Verdict::Wait(pause) => Self::Wait(u32::try_from(pause.as_millis()).unwrap_or(u32::MAX)),
+            Verdict::Keep => Self::Keep,
+            Verdict::Yield(reason) => Self::Yield(reason),
         }
     }
 }

@@ -6,14 +6,27 @@ use crate::{
     DeleteOptions, Error, EventType, GetOptions, Kind, ListOptions, ObjectRef, PatchType, Propagation, Reason, Result,
     WriteOptions,
     bindings::tenure::plugin::{kubernetes_read, kubernetes_write, leadership, log, types},
-    host::{Host, Page},
+    host::{Host, Page, Reads},
     log::Level,
 };
 
 /// The imports of the contract. Bound by the host to one plugin and one term.
 pub(super) struct Imports;
 
-impl Host for Imports {
+/// Those of a lock policy. Apart from [`Imports`], because what is named here is imported.
+pub(super) struct ReadImports;
+
+impl Reads for ReadImports {
+    fn get(&self, object: &ObjectRef, options: &GetOptions) -> Result<String> {
+        Imports.get(object, options)
+    }
+
+    fn list(&self, kind: &Kind, options: &ListOptions) -> Result<Page> {
+        Imports.list(kind, options)
+    }
+}
+
+impl Reads for Imports {
     fn get(&self, object: &ObjectRef, options: &GetOptions) -> Result<String> {
         let options = kubernetes_read::GetOptions {
             live: options.live,
@@ -43,7 +56,9 @@ impl Host for Imports {
             remaining: page.remaining,
         })
     }
+}
 
+impl Host for Imports {
     fn create(&self, object: &ObjectRef, body: &str, options: &WriteOptions) -> Result<String> {
         Ok(kubernetes_write::create(&object.into(), body, &options.into())?)
     }

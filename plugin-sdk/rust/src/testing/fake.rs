@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Cause, Cluster, DeleteOptions, Error, EventType, GetOptions, Kind, ListOptions, ObjectRef, Outcome, PatchType,
     Reason, Reconciler, Request, Result, WriteOptions,
-    host::{Host, Page},
+    host::{Host, Page, Reads},
 };
 
 /// What a plugin called.
@@ -220,7 +220,7 @@ impl FakeCluster {
     }
 }
 
-impl Host for FakeCluster {
+impl Reads for FakeCluster {
     fn get(&self, object: &ObjectRef, options: &GetOptions) -> Result<String> {
         let live = options.live || options.subresource.is_some();
         self.read(Verb::Get, object, live, |store| Ok(shown(store.get(object)?, options.metadata_only).to_string()))
@@ -231,7 +231,9 @@ impl Host for FakeCluster {
         let live = options.live || options.field_selector.is_some();
         self.read(Verb::List, &all, live, |store| store.list(kind, options))
     }
+}
 
+impl Host for FakeCluster {
     fn create(&self, object: &ObjectRef, body: &str, options: &WriteOptions) -> Result<String> {
         let body = checked(object, body)?;
         self.write(Verb::Create, object, body, options.dry_run, |store, body| {

@@ -12,6 +12,7 @@ mod identity;
 mod in_flight;
 mod people;
 mod plugins;
+mod policy;
 mod requests;
 pub(crate) mod rights;
 mod stopped_writes;
