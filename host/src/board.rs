@@ -27,10 +27,10 @@ struct Row {
 type Stand = (PluginState, Option<String>);
 
 impl Row {
-    /// A refusal or a suspension is what its owner must know, also while a version from before runs on.
+    /// A refusal, a suspension or a removal is what its owner must know, also while a version from before runs on.
     fn stand(&self) -> &Stand {
         match (&self.loaded, &self.running) {
-            ((PluginState::Refused | PluginState::Suspended, _), _) => &self.loaded,
+            ((PluginState::Refused | PluginState::Suspended | PluginState::Removing, _), _) => &self.loaded,
             (_, Some(running)) => running,
             (_, None) => &self.loaded,
         }

@@ -333,6 +333,8 @@ pub(crate) enum PluginCommand {
     Pack(PackArgs),
     /// Load a plugin as the host would and say what it imports and requests.
     Check(PluginCheckArgs),
+    /// Remove a plugin, and with it its finalizers from the objects that carry them.
+    Remove(RemoveArgs),
 }
 
 /// `tenure plugin pack`.
@@ -361,6 +363,25 @@ pub(crate) struct PluginCheckArgs {
     /// The component or core module.
     #[arg(value_name = "WASM")]
     pub(crate) wasm: PathBuf,
+}
+
+/// `tenure plugin remove`.
+#[derive(Debug, Args)]
+pub(crate) struct RemoveArgs {
+    /// The plugin: <namespace>/<ConfigMap name>, or directory/<file stem>.
+    #[arg(value_name = "IDENTITY")]
+    pub(crate) identity: String,
+    /// Take its finalizers off without calling it: what it would have cleaned up stays.
+    #[arg(long)]
+    pub(crate) strip: bool,
+    /// Do it without asking first.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// How long the plugin may take to let go of what it holds.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = humantime::parse_duration, conflicts_with = "strip")]
+    pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
 }
 
 #[cfg(test)]

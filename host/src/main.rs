@@ -57,5 +57,6 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::DrillCandidate(args) => commands::drill::become_candidate(&args),
         Command::Plugin(PluginCommand::Pack(args)) => commands::plugin::pack(&args),
         Command::Plugin(PluginCommand::Check(args)) => commands::plugin::check(&args),
+        Command::Plugin(PluginCommand::Remove(args)) => commands::remove::remove(args).await,
     }
 }

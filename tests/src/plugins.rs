@@ -40,6 +40,13 @@ impl Plugin {
         Self { name: name.to_owned(), manifest, ..probe }
     }
 
+    /// With the host's finalizer on what the probe watches.
+    #[must_use]
+    pub fn with_finalizer(mut self) -> Self {
+        self.manifest = self.manifest.replace("label-selector = ", "finalizer = true\nlabel-selector = ");
+        self
+    }
+
     /// With another line in the manifest's first table.
     #[must_use]
     pub fn with(mut self, line: &str) -> Self {

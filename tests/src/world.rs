@@ -463,6 +463,12 @@ code-cache = "{code}"
         api.patch(name, &PatchParams::default(), &patch).await.expect("the ConfigMap can be annotated");
     }
 
+    /// Deletes a ConfigMap as `kubectl delete --wait=false` would.
+    pub async fn delete_config_map(&self, namespace: &str, name: &str) {
+        let api = self.api::<ConfigMap>(namespace);
+        api.delete(name, &DeleteParams::default()).await.expect("the ConfigMap can be deleted");
+    }
+
     /// Deletes a plugin's ConfigMaps, chunks and all.
     pub async fn remove_plugin(&self, name: &str) {
         let api = self.api::<ConfigMap>(&self.names.plugins);

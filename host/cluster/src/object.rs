@@ -95,6 +95,19 @@ impl Object {
         parsed.map(|owned| owned.metadata.owner_references).unwrap_or_default()
     }
 
+    /// `metadata.finalizers`, read out of the JSON anew.
+    #[must_use]
+    pub fn finalizers(&self) -> Vec<String> {
+        let parsed: Option<Held> = serde_json::from_slice(&self.bytes).ok();
+        parsed.map(|held| held.metadata.finalizers).unwrap_or_default()
+    }
+
+    /// Whether this finalizer is on it. Cheap where it is not: asked about each object that changes.
+    #[must_use]
+    pub fn has_finalizer(&self, finalizer: &str) -> bool {
+        self.json().contains(finalizer) && self.finalizers().iter().any(|present| present == finalizer)
+    }
+
     /// The namespace, empty for a cluster-scoped object: how the cache's index spells it.
     pub(crate) fn namespace_or_empty(&self) -> &str {
         self.namespace.as_deref().unwrap_or_default()
@@ -198,6 +211,18 @@ struct Owned {
 struct OwnedMetadata {
     #[serde(default)]
     owner_references: Vec<OwnerReference>,
+}
+
+/// An object, as far as its finalizers go.
+#[derive(Debug, serde::Deserialize)]
+struct Held {
+    metadata: HeldMetadata,
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct HeldMetadata {
+    #[serde(default)]
+    finalizers: Vec<String>,
 }
 
 /// An object's labels, sorted by key. Small: most objects have fewer than ten.
@@ -397,6 +422,17 @@ mod tests {
         let facts: Vec<_> = owners.iter().map(|owner| (owner.name.as_str(), owner.controller)).collect();
         assert_eq!(facts, [("one", false), ("two", true)]);
         assert_eq!(Object::parse(br#"{"metadata":{"name":"a"}}"#).unwrap().owners(), []);
+    }
+
+    #[test]
+    fn a_finalizer_is_one_of_the_metadata_and_whole() {
+        let object =
+            json!({"metadata": {"name": "a", "finalizers": ["x.dev/one"]}, "data": {"x.dev/two": "x.dev/two"}});
+        let object = Object::parse(object.to_string().as_bytes()).unwrap();
+        assert_eq!(object.finalizers(), ["x.dev/one"]);
+        let present = ["x.dev/one", "x.dev/on", "x.dev/two"].map(|finalizer| object.has_finalizer(finalizer));
+        assert_eq!(present, [true, false, false]);
+        assert_eq!(Object::parse(br#"{"metadata":{"name":"a"}}"#).unwrap().finalizers(), [""; 0]);
     }
 
     #[test]

@@ -133,7 +133,7 @@ pub enum PluginState {
     Suspended,
     /// Trapped too often in a row; tried again after a pause.
     CircuitOpen,
-    /// Its artifact is gone; what it began is being ended.
+    /// It only lets go of what carries its finalizer; or its artifact is gone, and such objects are left.
     Removing,
     /// A word of another version.
     #[serde(other)]

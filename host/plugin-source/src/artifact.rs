@@ -24,13 +24,15 @@ pub struct Artifact {
     pub origin: Origin,
 }
 
-/// The switches on a plugin's ConfigMap. Both are off for a directory.
+/// The switches on a plugin's ConfigMap. All are off for a directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Annotations {
     /// `tenure.dev/suspend: "true"`: do not run it.
     pub suspend: bool,
     /// `tenure.dev/dry-run: "true"`: its writes go out with `dryRun=All`.
     pub dry_run: bool,
+    /// `tenure.dev/finish: "true"`: let go of every object it holds by a finalizer, and begin nothing else.
+    pub finish: bool,
 }
 
 /// Where an artifact lies.

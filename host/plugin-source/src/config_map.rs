@@ -16,6 +16,8 @@ pub const CHUNK_LABEL: &str = "tenure.dev/plugin-chunk";
 pub const SUSPEND_ANNOTATION: &str = "tenure.dev/suspend";
 /// On the head: `true` sends its writes out with `dryRun=All`.
 pub const DRY_RUN_ANNOTATION: &str = "tenure.dev/dry-run";
+/// On the head: `true` has it let go of every object that carries its finalizer.
+pub const FINISH_ANNOTATION: &str = "tenure.dev/finish";
 /// The manifest's key in `data`.
 pub(crate) const MANIFEST_KEY: &str = "plugin.toml";
 
@@ -66,7 +68,11 @@ impl ConfigMap {
 
     pub(crate) fn annotations(&self) -> Annotations {
         let switched_on = |name| self.metadata.annotations.get(name).is_some_and(|value| value == "true");
-        Annotations { suspend: switched_on(SUSPEND_ANNOTATION), dry_run: switched_on(DRY_RUN_ANNOTATION) }
+        Annotations {
+            suspend: switched_on(SUSPEND_ANNOTATION),
+            dry_run: switched_on(DRY_RUN_ANNOTATION),
+            finish: switched_on(FINISH_ANNOTATION),
+        }
     }
 
     pub(crate) fn origin(&self) -> Origin {

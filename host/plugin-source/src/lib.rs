@@ -15,7 +15,7 @@ mod pack;
 mod unpack;
 
 pub use artifact::{Annotations, Artifact, Origin, SourceEvent, SourceLimits};
-pub use config_map::{CHUNK_LABEL, DRY_RUN_ANNOTATION, PLUGIN_LABEL, SUSPEND_ANNOTATION};
+pub use config_map::{CHUNK_LABEL, DRY_RUN_ANNOTATION, FINISH_ANNOTATION, PLUGIN_LABEL, SUSPEND_ANNOTATION};
 pub use config_maps::{ConfigMapFeed, FeedEvent, config_maps};
 pub use directory::directory;
 pub use error::{PackError, SourceError};

@@ -60,6 +60,21 @@ impl PluginIdentity {
         Ok(Self::new(DIRECTORY, stem))
     }
 
+    /// The plugin that goes by `<namespace>/<ConfigMap name>` or `directory/<file stem>`.
+    ///
+    /// # Errors
+    /// When it has no `/`, or as for the two kinds of it.
+    pub fn parse(identity: &str) -> Result<Self, InvalidPluginIdentity> {
+        match identity.split_once('/') {
+            Some((DIRECTORY, stem)) => Self::directory(stem),
+            Some((namespace, name)) => Self::config_map(namespace, name),
+            None => {
+                let problem = "write <namespace>/<ConfigMap name> or directory/<file stem>";
+                Err(InvalidPluginIdentity { name: identity.to_owned(), problem })
+            }
+        }
+    }
+
     fn new(place: &str, name: &str) -> Self {
         let identity = format!("{place}/{name}");
         let name = &name[..name.len().min(KEY_NAME_CHARS)];
@@ -74,6 +89,12 @@ impl PluginIdentity {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.identity
+    }
+
+    /// Namespace and name of its ConfigMap; `None` for one from a directory.
+    #[must_use]
+    pub fn place(&self) -> Option<(&str, &str)> {
+        self.identity.split_once('/').filter(|(place, _)| *place != DIRECTORY)
     }
 
     /// The identity's short form, unique and fit for names in Kubernetes: the name or stem, cut to 46 characters, `-`, and
@@ -149,6 +170,16 @@ mod tests {
         let in_directory = PluginIdentity::directory("x").unwrap();
         assert_eq!(in_directory.as_str(), "directory/x");
         assert_ne!(in_directory.key(), PluginIdentity::config_map("a", "x").unwrap().key());
+    }
+
+    #[test]
+    fn an_identity_is_read_as_it_is_shown() {
+        for identity in ["tenure-plugins/label-propagator", "directory/My_plugin.1"] {
+            assert_eq!(PluginIdentity::parse(identity).unwrap().as_str(), identity);
+        }
+        for wrong in ["label-propagator", "a/b/c", "/b", "a/", "directory/../b"] {
+            assert!(PluginIdentity::parse(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

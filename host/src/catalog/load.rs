@@ -87,6 +87,7 @@ impl Loader {
         let mut ready = Ready {
             identity: identity.to_owned(),
             field_manager: artifact.identity.field_manager(),
+            finalizer: artifact.identity.finalizer(),
             generation,
             loaded,
             capability,
@@ -95,6 +96,7 @@ impl Loader {
             settings_json: manifest.settings.to_string(),
             manifest,
             dry_run: artifact.annotations.dry_run,
+            finishing: artifact.annotations.finish,
             budgets,
             _warm: Arc::default(),
         };
@@ -153,12 +155,16 @@ impl Loader {
                 return Err(invalid(format!("it needs the verbs list and watch among its permissions: {reason}")));
             }
         }
+        if watch.finalizer {
+            check_finalizer(&resource, watch.namespace.as_deref(), requested).map_err(invalid)?;
+        }
         let granted = capability.filter(&access(Verb::Watch));
         let scopes =
             watch.namespace.clone().map_or_else(|| scopes(&resource, requested), |namespace| vec![Some(namespace)]);
         let keys = scopes.into_iter().map(|namespace| WatchKey { resource: resource.clone(), namespace }).collect();
         let kind = Kind { api_version: watch.api_version.clone(), kind: watch.kind.clone() };
-        Ok(ResolvedWatch { kind, resource, keys, labels, fields, granted, enqueue: Vec::new() })
+        let finalizer = watch.finalizer;
+        Ok(ResolvedWatch { kind, resource, keys, labels, fields, granted, finalizer, enqueue: Vec::new() })
     }
 }
 
@@ -252,22 +258,45 @@ fn refuse_what_is_not_there_yet(manifest: &Manifest) -> Result<(), Refusal> {
     if manifest.fence.is_some() {
         return refuse("fence = \"object\"");
     }
-    if manifest.watches.iter().any(|watch| watch.finalizer) {
-        return refuse("finalizer = true in [[watch]]");
-    }
     Ok(())
+}
+
+/// Whether the host may set a finalizer, in the plugin's name, on everything that the plugin may watch of a resource, in a
+/// namespace or in all.
+fn check_finalizer(resource: &ResourceKey, namespace: Option<&str>, requested: &[Rule]) -> Result<(), String> {
+    let somewhere = |rule: &&Rule| rule.namespaces.is_empty() != resource.namespaced;
+    let patched = watching(resource, requested).filter(somewhere).map(|rule| Rule {
+        api_groups: vec![resource.group.clone()],
+        resources: vec![resource.plural.clone()],
+        verbs: vec![Verb::Patch.as_str().to_owned()],
+        namespaces: namespace.map_or_else(|| rule.namespaces.clone(), |namespace| vec![namespace.to_owned()]),
+        resource_names: rule.resource_names.clone(),
+    });
+    let missing = missing(&patched.collect::<Vec<_>>(), requested);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "finalizer = true needs the verb patch on what it watches; missing among its permissions (in plugin.toml, where each \
+         begins with [[permission]]) and in its grant:\n{}",
+        as_toml(&missing)
+    ))
+}
+
+/// The rules that let a plugin watch a resource.
+fn watching<'a>(resource: &ResourceKey, rules: &'a [Rule]) -> impl Iterator<Item = &'a Rule> {
+    let covers = |list: &[String], word: &str| list.iter().any(|entry| entry == word || entry == "*");
+    rules.iter().filter(move |rule| {
+        covers(&rule.api_groups, &resource.group)
+            && covers(&rule.resources, &resource.plural)
+            && covers(&rule.verbs, Verb::Watch.as_str())
+    })
 }
 
 /// Where to watch: in the namespaces that the plugin's rules name, or everywhere as soon as one of them is a pattern. What
 /// a plugin then sees is decided object by object.
 fn scopes(resource: &ResourceKey, rules: &[Rule]) -> Vec<Option<String>> {
-    let covers = |list: &[String], word: &str| list.iter().any(|entry| entry == word || entry == "*");
-    let mut namespaces: Vec<&String> = rules
-        .iter()
-        .filter(|rule| covers(&rule.api_groups, &resource.group) && covers(&rule.resources, &resource.plural))
-        .filter(|rule| covers(&rule.verbs, "watch"))
-        .flat_map(|rule| &rule.namespaces)
-        .collect();
+    let mut namespaces: Vec<&String> = watching(resource, rules).flat_map(|rule| &rule.namespaces).collect();
     namespaces.sort();
     namespaces.dedup();
     if !resource.namespaced || namespaces.is_empty() || namespaces.iter().any(|namespace| namespace.contains('*')) {

@@ -3,6 +3,7 @@
 //! running a plugin (suspend, dry run) acts at once, whatever becomes of the code beside it.
 
 mod feed;
+mod holdings;
 mod load;
 mod ready;
 mod reporter;
@@ -21,9 +22,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub(crate) use self::feed::HubFeed;
+use self::holdings::{Holdings, Left};
 use self::load::Refusal;
 pub(crate) use self::load::{Loader, as_toml, examine};
-pub(crate) use self::ready::{Ready, ResolvedEnqueue};
+pub(crate) use self::ready::{Interest, Ready, ResolvedEnqueue};
 pub(crate) use self::reporter::Reporter;
 use crate::board::Board;
 use crate::supervise::Generation;
@@ -48,6 +50,7 @@ pub(crate) struct Catalog {
     synced: Arc<AtomicBool>,
     wanted: watch::Sender<Wanted>,
     known: BTreeMap<String, Known>,
+    holdings: Holdings,
     loads: JoinSet<LoadEnd>,
     generation: Generation,
 }
@@ -91,6 +94,7 @@ impl Catalog {
         let (wanted, receiver) = watch::channel(Wanted::default());
         let catalog = Self {
             unsynced: sources.len(),
+            holdings: Holdings::new(loader.cluster()),
             loader: Arc::new(loader),
             board,
             reporter,
@@ -117,9 +121,12 @@ impl Catalog {
                     if !became_leader {
                         return Ok(());
                     }
-                    self.report_refusals();
+                    self.report_again();
                 }
-                _ = retry.tick() => self.retry(),
+                _ = retry.tick() => {
+                    self.retry();
+                    self.count_held();
+                }
             }
         }
     }
@@ -134,8 +141,14 @@ impl Catalog {
             SourceEvent::Gone(identity) => {
                 tracing::info!(plugin = %identity, "plugin removed");
                 self.known.remove(identity.as_str());
+                let may_hold = self.holdings.gone(identity.as_str());
                 self.want(identity.as_str(), None);
-                self.board.forget(identity.as_str());
+                if may_hold {
+                    self.board.set_loaded(identity.as_str(), PluginState::Removing, None);
+                    self.count_held();
+                } else {
+                    self.board.forget(identity.as_str());
+                }
                 self.end_first_load(identity.as_str());
             }
             SourceEvent::Synced => {
@@ -182,7 +195,7 @@ impl Catalog {
 
     fn present(&mut self, artifact: Artifact) {
         let identity = artifact.identity.as_str().to_owned();
-        let Annotations { suspend, dry_run } = artifact.annotations;
+        let Annotations { suspend, dry_run, finish } = artifact.annotations;
         let running = self.wanted.borrow().get(&identity).cloned();
         let is_running = running.as_ref().is_some_and(|running| running.is_made_of(&artifact));
         let known = self.enter(&artifact.identity, &artifact.origin);
@@ -191,11 +204,11 @@ impl Catalog {
         known.artifact = Some(artifact);
         match running {
             _ if suspend => self.suspend(&identity, digest, name),
-            Some(running) if is_running => self.take_again(&identity, &running, dry_run),
-            // Nothing of this plugin is to be stored from now on, also if its new code never comes to run. The way back waits
-            // for the new code: what runs now may be what the dry run was for.
-            Some(running) if dry_run && !running.dry_run => {
-                self.rerun(&identity, &running, true);
+            Some(running) if is_running => self.take_again(&identity, &running, (dry_run, finish)),
+            // Nothing of this plugin is to be stored, or begun, from now on, also if its new code never comes to run. The way
+            // back waits for the new code: what runs now may be what the dry run was for.
+            Some(running) if (dry_run && !running.dry_run) || (finish && !running.finishing) => {
+                self.rerun(&identity, &running, (dry_run || running.dry_run, finish || running.finishing));
                 self.load(&identity);
             }
             _ => self.load(&identity),
@@ -216,20 +229,20 @@ impl Catalog {
     }
 
     /// The artifact is the one that runs: only what its owner says about running it can have changed.
-    fn take_again(&mut self, identity: &str, running: &Ready, dry_run: bool) {
+    fn take_again(&mut self, identity: &str, running: &Ready, (dry_run, finishing): (bool, bool)) {
         self.supersede_loads(identity);
-        if running.dry_run == dry_run {
+        if (running.dry_run, running.finishing) == (dry_run, finishing) {
             self.show_ready(identity, running);
         } else {
-            self.rerun(identity, running, dry_run);
+            self.rerun(identity, running, (dry_run, finishing));
         }
     }
 
-    /// Starts what runs once more, writing for real or not.
-    fn rerun(&mut self, identity: &str, running: &Ready, dry_run: bool) {
-        tracing::info!(plugin = identity, dry_run, "plugin starts again");
+    /// Starts what runs once more, writing for real or not, and only to let go of what it holds or not.
+    fn rerun(&mut self, identity: &str, running: &Ready, (dry_run, finishing): (bool, bool)) {
+        tracing::info!(plugin = identity, dry_run, finishing, "plugin starts again");
         self.generation += 1;
-        let ready = Ready { generation: self.generation, dry_run, ..running.clone() };
+        let ready = Ready { generation: self.generation, dry_run, finishing, ..running.clone() };
         self.show_ready(identity, &ready);
         self.want(identity, Some(ready));
     }
@@ -300,14 +313,21 @@ impl Catalog {
             writes = ready.loaded.imports().writes,
             inert = ?ready.loaded.imports().inert,
             dry_run = ready.dry_run,
+            finishing = ready.finishing,
             "plugin loaded"
         );
+        if let Some(known) = self.known.get(identity) {
+            self.holdings.runs(&known.identity, &known.origin, &ready);
+        }
         self.show_ready(identity, &ready);
         self.want(identity, Some(ready));
     }
 
     fn show_ready(&self, identity: &str, ready: &Ready) {
-        let message = ready.dry_run.then(|| "dry run: nothing it writes is stored".to_owned());
+        let dry_run = ready.dry_run.then(|| "dry run: nothing it writes is stored".to_owned());
+        let finishing = ready.finishing.then(|| "finishing: it only lets go of what carries its finalizer".to_owned());
+        let held = self.holdings.left().find(|left| left.identity.as_str() == identity).map(|left| left.message());
+        let message = [dry_run, finishing, held].into_iter().flatten().reduce(|all, one| format!("{all}; {one}"));
         self.board.set_loaded(identity, PluginState::Ready, message);
         self.board.update(identity, |status| {
             status.digest = Some(ready.loaded.digest().to_owned());
@@ -359,8 +379,30 @@ impl Catalog {
         }
     }
 
-    /// A new leader says what it refuses: the one before may have died before it could.
-    fn report_refusals(&self) {
+    /// Objects that nobody lets go of, as their number changes.
+    fn count_held(&mut self) {
+        for left in self.holdings.count() {
+            let identity = left.identity.as_str();
+            if left.objects > 0 {
+                let message = left.message();
+                tracing::warn!(plugin = identity, message, "finalizers are left");
+                self.reporter.held(&left);
+            }
+            let running = self.wanted.borrow().get(identity).cloned();
+            match (self.known.get(identity), running) {
+                (Some(known), Some(running)) if known.refusal.is_none() => self.show_ready(identity, &running),
+                (Some(_), _) => {}
+                (None, _) if left.objects == 0 => self.board.forget(identity),
+                (None, _) => self.board.set_loaded(identity, PluginState::Removing, Some(left.message())),
+            }
+        }
+    }
+
+    /// A new leader says what it refuses and what is held: the one before may have died before it could.
+    fn report_again(&self) {
+        for left in self.holdings.left() {
+            self.reporter.held(&left);
+        }
         for known in self.known.values() {
             if let Some(refusal) = &known.refusal {
                 self.reporter.refused(&known.identity, &known.origin, &refusal.message);

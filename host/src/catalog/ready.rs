@@ -20,6 +20,8 @@ pub(crate) struct Ready {
     pub(crate) identity: String,
     /// `tenure-<key>`.
     pub(crate) field_manager: String,
+    /// `tenure.dev/<key>`: on what it watches with `finalizer = true`.
+    pub(crate) finalizer: String,
     /// Which load of it this is.
     pub(crate) generation: Generation,
     /// The code.
@@ -36,6 +38,8 @@ pub(crate) struct Ready {
     pub(crate) manifest: Arc<Manifest>,
     /// Whether writes go out with dryRun=All.
     pub(crate) dry_run: bool,
+    /// Whether it is only to let go of what it holds: nothing is selected any more.
+    pub(crate) finishing: bool,
     /// Its budgets.
     pub(crate) budgets: Budgets,
     /// Keep this plugin's caches warm on a standby, so that a term starts with them filled.
@@ -55,6 +59,17 @@ pub(crate) struct Budgets {
     pub(crate) requests_per_second: NonZeroU32,
 }
 
+/// What an object is to a plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Interest {
+    /// None of its business.
+    None,
+    /// A watch selects it.
+    Selected,
+    /// No watch selects it, but it carries the plugin's finalizer: to be dealt with as if it were deleted.
+    Held,
+}
+
 /// One `[[watch]]`, its kind resolved.
 #[derive(Clone)]
 pub(crate) struct ResolvedWatch {
@@ -70,6 +85,8 @@ pub(crate) struct ResolvedWatch {
     pub(crate) fields: FieldSelector,
     /// The namespaces it may see.
     pub(crate) granted: NamespaceFilter,
+    /// Whether the host keeps the plugin's finalizer on what it selects.
+    pub(crate) finalizer: bool,
     /// Whose keys its objects make. Empty: their own.
     pub(crate) enqueue: Vec<ResolvedEnqueue>,
 }
@@ -89,11 +106,14 @@ impl ResolvedWatch {
     /// Whether the watch is for this object as it is now.
     #[must_use]
     pub(crate) fn selects(&self, object: &Object) -> bool {
+        self.sees(object) && self.labels.matches(&object.labels) && self.fields.matches(object)
+    }
+
+    /// Whether it would be for this object with other labels and fields.
+    fn sees(&self, object: &Object) -> bool {
         let namespace = object.namespace.as_deref();
         self.keys.iter().any(|key| key.namespace.is_none() || key.namespace.as_deref() == namespace)
             && self.granted.admits_object(namespace, &object.name)
-            && self.labels.matches(&object.labels)
-            && self.fields.matches(object)
     }
 }
 
@@ -117,11 +137,40 @@ impl Ready {
         self.watches.iter().position(|watch| watch.resource == *resource).unwrap_or_default()
     }
 
-    /// Whether the plugin is called for this object as it is now.
+    /// Its watches on a resource whose objects it is called for themselves.
+    fn makes_keys(&self, resource: &ResourceKey) -> impl Iterator<Item = &ResolvedWatch> {
+        self.watches.iter().filter(move |watch| watch.resource == *resource && watch.enqueue.is_empty())
+    }
+
+    /// What this object is to the plugin as it is now.
     #[must_use]
-    pub(crate) fn selects(&self, resource: &ResourceKey, object: &Object) -> bool {
-        let makes_keys = |watch: &&ResolvedWatch| watch.resource == *resource && watch.enqueue.is_empty();
-        self.watches.iter().filter(makes_keys).any(|watch| watch.selects(object))
+    pub(crate) fn interest(&self, resource: &ResourceKey, object: &Object) -> Interest {
+        if !self.finishing && self.makes_keys(resource).any(|watch| watch.selects(object)) {
+            return Interest::Selected;
+        }
+        let held = object.has_finalizer(&self.finalizer) && self.makes_keys(resource).any(|watch| watch.sees(object));
+        if held { Interest::Held } else { Interest::None }
+    }
+
+    /// Whether its deletion must not be missed from now on.
+    #[must_use]
+    pub(crate) fn wants_finalizer(&self, resource: &ResourceKey, object: &Object) -> bool {
+        let wants = |watch: &ResolvedWatch| watch.finalizer && watch.selects(object);
+        !self.finishing && !object.deletion && self.makes_keys(resource).any(wants)
+    }
+
+    /// Whether the host keeps its finalizer on objects of a resource.
+    pub(crate) fn holds(&self, resource: &ResourceKey) -> bool {
+        self.makes_keys(resource).any(|watch| watch.finalizer)
+    }
+
+    /// The shared watches in which objects may carry its finalizer.
+    pub(crate) fn finalizer_keys(&self) -> Vec<WatchKey> {
+        let mut keys: Vec<_> =
+            self.watches.iter().filter(|watch| watch.finalizer).flat_map(|watch| watch.keys.iter().cloned()).collect();
+        keys.sort();
+        keys.dedup();
+        keys
     }
 
     /// Its watches with mappings that draw from a shared watch, with their numbers.

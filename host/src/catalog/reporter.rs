@@ -8,6 +8,8 @@ use tenure_plugin_source::Origin;
 use tenure_settings::PluginIdentity;
 use tokio::sync::{mpsc, watch};
 
+use super::Left;
+
 /// Events that wait to be sent; more are dropped: the log and status have them all.
 const QUEUE_MAX: usize = 64;
 /// The longest note events.k8s.io/v1 takes, in bytes.
@@ -49,15 +51,24 @@ impl Reporter {
 
     /// A plugin does not run, or not in its newest version.
     pub(crate) fn refused(&self, identity: &PluginIdentity, origin: &Origin, message: &str) {
+        self.warn(identity, origin, ("PluginRefused", "Load"), message);
+    }
+
+    /// Objects carry the finalizer of a plugin that does not see them.
+    pub(crate) fn held(&self, left: &Left) {
+        self.warn(&left.identity, &left.origin, ("FinalizersLeft", "Remove"), &left.message());
+    }
+
+    fn warn(&self, identity: &PluginIdentity, origin: &Origin, (reason, action): (&str, &str), message: &str) {
         let Origin::ConfigMap { namespace, name, uid, .. } = origin else { return };
         if !self.leadership.borrow().is_leader() {
             return;
         }
         let event = Event {
             type_: EventType::Warning,
-            reason: "PluginRefused".into(),
+            reason: reason.into(),
             note: Some(message[..message.floor_char_boundary(NOTE_BYTES_MAX)].to_owned()),
-            action: "Load".into(),
+            action: action.into(),
             secondary: None,
         };
         let reference = ObjectReference {

@@ -5,12 +5,14 @@ pub(crate) mod compile;
 pub(crate) mod dev;
 pub(crate) mod drill;
 pub(crate) mod plugin;
+pub(crate) mod remove;
 pub(crate) mod run;
 pub(crate) mod status;
 mod table;
 
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, BufRead as _, ErrorKind, IsTerminal as _, Write as _};
 
+use anyhow::bail;
 use tenure_settings::Warning;
 
 /// Set by whoever wants a replica of a test build to stop at a certain point.
@@ -46,6 +48,28 @@ fn unless_nobody_reads(result: anyhow::Result<()>) -> anyhow::Result<()> {
     match result {
         Err(error) if nobody_reads(&error) => Ok(()),
         result => result,
+    }
+}
+
+/// Tells the person at the terminal what is about to be done, and asks.
+///
+/// # Errors
+/// When it is not agreed to, or nobody can be asked.
+async fn agree(plan: &str) -> anyhow::Result<()> {
+    let _ = writeln!(io::stderr().lock(), "{plan}");
+    if !io::stdin().is_terminal() {
+        bail!(
+            "nothing was done: this has to be agreed to, and stdin is no terminal to ask at; --yes agrees beforehand"
+        );
+    }
+    let _ = write!(io::stderr(), "Go on? [y/N] ");
+    let answer = tokio::task::spawn_blocking(|| {
+        let mut answer = String::new();
+        io::stdin().lock().read_line(&mut answer).map(|_| answer)
+    });
+    match answer.await??.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => bail!("nothing was done"),
     }
 }
 

@@ -249,6 +249,23 @@ impl Guest {
         Ok(body)
     }
 
+    /// The host's own write in the plugin's name: a JSON patch of finalizers. It takes nothing out of the budget, which the
+    /// plugin may have used up in the very call that this one follows; there are two at most for each object.
+    pub(crate) async fn write_finalizers(
+        &self,
+        object: &ObjectRef,
+        resource: &ResourceKey,
+        patch: &Value,
+    ) -> Result<(), Error> {
+        let resolved = Resolved { resource: resource.clone(), paid: true };
+        let options = WriteOptions::default();
+        let intent = Intent { verb: Verb::Patch, object, resolved, options: &options, labels: Vec::new() };
+        let body = patch.to_string().into();
+        let build =
+            |resource, namespace: Option<&str>| Write::patch(resource, namespace, &object.name, PatchKind::Json, body);
+        self.write(intent, build).await.map(drop)
+    }
+
     /// The uid of an object an Event is about: `kubectl describe` looks Events up by it. Absent where it cannot be had.
     async fn uid_of(&self, object: &ObjectRef) -> Option<String> {
         let Resolved { resource, paid } = self.resolve(&object.kind).await.ok()?;

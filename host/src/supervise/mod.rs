@@ -7,6 +7,7 @@ pub(crate) mod budget;
 mod call;
 mod circuit;
 mod event;
+mod finalizer;
 pub(crate) mod guest;
 mod key;
 mod mapped;
@@ -35,6 +36,7 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::answer::describe;
+pub(crate) use self::finalizer::count_held;
 pub(crate) use self::plan::Generation;
 use self::plan::{Running, Stage, Step, Told, plan};
 use self::runner::Runner;

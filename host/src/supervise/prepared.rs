@@ -8,24 +8,29 @@ use tenure_reconcile::{Cause as QueueCause, Ready as ReadyKey};
 use tenure_sandbox::{Cause, Error, Kind, ObjectRef, Request};
 
 use super::answer;
+use super::finalizer::Current;
 use super::key::Key;
 use super::schedules;
 use super::term::TermContext;
 use super::watched::Watched;
-use crate::catalog::Ready;
+use crate::catalog::{Interest, Ready};
 
 /// A request, but for what still has to be read.
 pub(crate) struct Prepared {
     request: Request,
     object: Option<Arc<Object>>,
+    current: Option<Current>,
     live: Option<ResourceKey>,
+    /// The plugin's finalizer is kept on such objects, and nothing is known of this one.
+    settled: bool,
 }
 
 impl Prepared {
     /// What the cache says now.
     pub(crate) fn new(plugin: &Ready, term: &TermContext, watched: &Watched, ready: &ReadyKey<Key>) -> Self {
         let Key::Object { kind, namespace, name } = &ready.key else {
-            return Self { request: of_schedule(plugin, ready), object: None, live: None };
+            let request = of_schedule(plugin, ready);
+            return Self { request, object: None, current: None, live: None, settled: false };
         };
         let watch = &plugin.watches[*kind];
         let cached = plugin
@@ -38,7 +43,8 @@ impl Prepared {
             QueueCause::Deleted => last_known.or(cached.as_ref()),
             _ => cached.as_ref().or(last_known),
         };
-        let stays = cached.as_ref().is_some_and(|cached| !cached.deletion);
+        let interest = cached.as_ref().map_or(Interest::None, |cached| plugin.interest(&watch.resource, cached));
+        let stays = cached.as_ref().is_some_and(|cached| !cached.deletion && interest == Interest::Selected);
         let went = !stays || (ready.cause == QueueCause::Deleted && last_known.is_some());
         let request = Request {
             cause: if went { Cause::Deleted } else { in_contract(ready.cause) },
@@ -51,7 +57,17 @@ impl Prepared {
             extra: Vec::new(),
         };
         let live = ready.hold_expired.then(|| watch.resource.clone());
-        Self { request, object: object.cloned(), live }
+        let settled = object.is_none() && live.is_none() && plugin.holds(&watch.resource);
+        // Of one that is gone nothing is kept or let go.
+        let object = object.cloned();
+        let current = object.clone().filter(|object| cached.as_ref().is_some_and(|cached| Arc::ptr_eq(cached, object)));
+        let current = current.map(|object| Current { resource: watch.resource.clone(), object });
+        Self { request, object, current, live, settled }
+    }
+
+    /// Whether there is nothing to call for: what was queued about the object came before the plugin had dealt with its end.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled
     }
 
     /// The object the guest is told of.
@@ -63,21 +79,29 @@ impl Prepared {
     ///
     /// # Errors
     /// When the API server could not be asked: then nothing is known well enough to call the guest.
-    pub(crate) async fn read(mut self, plugin: &Ready, term: &TermContext) -> Result<Request, Error> {
-        let Some(resource) = self.live else { return Ok(self.request) };
+    pub(crate) async fn read(
+        mut self,
+        plugin: &Ready,
+        term: &TermContext,
+    ) -> Result<(Request, Option<Current>), Error> {
+        let Some(resource) = self.live else { return Ok((self.request, self.current)) };
         let reference = &self.request.object;
         let (namespace, name) = (reference.namespace.as_deref(), &reference.name);
         match term.house.cluster.get_live(&resource, namespace, name, &GetQuery::default()).await {
             Ok(object) => {
-                if object.deletion || !plugin.selects(&resource, &object) {
+                if object.deletion || plugin.interest(&resource, &object) != Interest::Selected {
                     self.request.cause = Cause::Deleted;
                 }
                 self.request.body = Some(object.json().to_owned());
+                self.current = Some(Current { resource, object: Arc::new(object) });
             }
-            Err(ApiError::Status(status)) if status.code == 404 => self.request.cause = Cause::Deleted,
+            Err(ApiError::Status(status)) if status.code == 404 => {
+                self.request.cause = Cause::Deleted;
+                self.current = None;
+            }
             Err(error) => return Err(answer::api_failed(error)),
         }
-        Ok(self.request)
+        Ok((self.request, self.current))
     }
 }
 

@@ -16,9 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::barrier;
 use super::budget::Budget;
-use super::call::{Call, Called, Worker, retry_after};
+use super::call::{Call, Called, Ended, Worker, retry_after};
 use super::circuit::Circuit;
 use super::describe;
+use super::finalizer::count_held;
 use super::key::Key;
 use super::mapped::{Mapped, Reach};
 use super::own_writes::OwnWrites;
@@ -28,7 +29,7 @@ use super::schedules::{self, Schedules};
 use super::term::TermContext;
 use super::watched::Watched;
 use super::workers::Workers;
-use crate::catalog::Ready;
+use crate::catalog::{Interest, Ready};
 
 /// How often gauges and the row in status are brought up to date.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
@@ -79,7 +80,7 @@ impl Runner {
             refused: Refused::since_now(&ready.loaded, &budget),
             budget,
             queue: Queue::new(&settings, term.live.term().get()),
-            schedules: Schedules::new(&ready.schedules, schedules::wall_now()),
+            schedules: Schedules::new(if ready.finishing { &[] } else { &ready.schedules }, schedules::wall_now()),
             circuit: Circuit::default(),
             circuit_message: None,
             watched: Watched::default(),
@@ -194,7 +195,7 @@ impl Runner {
         let reached = self.reached(&key, &change);
         let news = match change {
             Change::Applied(object) => {
-                Vec::from_iter(self.watched.applied(kind, &object, self.ready.selects(&key.resource, &object)))
+                Vec::from_iter(self.watched.applied(kind, &object, self.ready.interest(&key.resource, &object)))
             }
             Change::Deleted(object) => Vec::from_iter(self.watched.deleted(kind, &object)),
             Change::Resynced => self.resynced(kind, key),
@@ -260,8 +261,10 @@ impl Runner {
             self.show_state();
         }
         let hub = self.term.house.cluster.hub();
-        let mut present = hub.list(&key, None, &Selector::default(), &FieldSelector::default());
-        present.retain(|object| self.ready.selects(&key.resource, object));
+        let all = hub.list(&key, None, &Selector::default(), &FieldSelector::default());
+        let interest = |object: &Arc<Object>| self.ready.interest(&key.resource, object);
+        let present = all.into_iter().map(|object| (Arc::clone(&object), interest(&object)));
+        let present: Vec<_> = present.filter(|(_, interest)| *interest != Interest::None).collect();
         let news = self.watched.resynced(kind, key.namespace.as_deref(), &present);
         if self.filled.contains(&key) {
             return news;
@@ -286,9 +289,15 @@ impl Runner {
 
     fn start(&mut self, ready: ReadyKey<Key>) {
         let prepared = Prepared::new(&self.ready, &self.term, &self.watched, &ready);
+        let released = |object: &Arc<Object>| self.watched.is_released(&ready.key, object);
+        if prepared.is_settled() || prepared.object().is_some_and(released) {
+            self.queue.done(Instant::now(), &ready.key, Done::Ok);
+            return;
+        }
         let worker = self.workers.take(&ready.key);
         let call = Call {
             key: ready.key,
+            cause: ready.cause,
             given: prepared.object().cloned(),
             ready: Arc::clone(&self.ready),
             term: Arc::clone(&self.term),
@@ -301,31 +310,39 @@ impl Runner {
 
     fn called(&mut self, called: Called) {
         let now = Instant::now();
-        let Called { key, given, result, took, writes, worker } = called;
+        let Called { key, cause, given, result, took, writes, worker } = called;
         self.workers.bring_back(&key, worker, now);
         let again = |after: Duration| after.max(AGAIN_MIN);
         let (done, counted) = match &result {
-            Ok(Outcome { requeue_after_ms: Some(after), .. }) => {
-                (Done::RequeueAfter(again(Duration::from_millis(*after))), ReconcileResult::RequeueAfter)
+            Ok(Ended::Answered { outcome: Outcome { requeue_after_ms: Some(after), .. }, .. }) => {
+                (Done::RequeueAfter(again(Duration::from_millis(*after))), Some(ReconcileResult::RequeueAfter))
             }
-            Ok(_) => (Done::Ok, ReconcileResult::Success),
+            Ok(Ended::Answered { .. }) => (Done::Ok, Some(ReconcileResult::Success)),
+            Ok(Ended::Held) => (Done::Ok, None),
             Err(CallError::Guest(error)) => {
-                (Done::Retry { after: retry_after(error).map(again) }, ReconcileResult::Error)
+                (Done::Retry { after: retry_after(error).map(again) }, Some(ReconcileResult::Error))
             }
-            Err(_) => (Done::Retry { after: None }, ReconcileResult::Error),
+            Err(_) => (Done::Retry { after: None }, Some(ReconcileResult::Error)),
         };
-        self.metrics.observe_reconcile(counted, took);
-        match &result {
-            Ok(_) => {
+        if let Some(counted) = counted {
+            self.metrics.observe_reconcile(counted, took);
+        }
+        match result {
+            Ok(Ended::Answered { released, .. }) => {
                 self.dealt_with(&key, given.as_ref());
+                if let Some(uid) = released {
+                    self.watched.release(&key, uid);
+                }
                 self.returned(true, String::new());
             }
+            // Once the cache has seen the finalizer, for the same cause.
+            Ok(Ended::Held) => self.queue.add(now, key.clone(), cause),
             Err(CallError::Guest(error)) => {
                 tracing::warn!(plugin = self.ready.identity, %key, %error, "reconcile failed; it is tried again with backoff");
                 self.returned(false, format!("{key}: {error}"));
             }
             Err(CallError::Killed) => {}
-            Err(error) => self.trapped(now, &key, error),
+            Err(error) => self.trapped(now, &key, &error),
         }
         let hub = self.term.house.cluster.hub();
         if let Some(until) = self.own_writes.wait_for(hub, &key, writes, now) {
@@ -369,10 +386,17 @@ impl Runner {
         }
     }
 
+    fn finishing(&self) -> String {
+        let keys = self.ready.watch_keys();
+        let held = count_held(self.term.house.cluster.hub(), &keys, &self.ready.finalizer);
+        format!("finishing: {held} objects carry its finalizer still")
+    }
+
     fn show_state(&self) {
         let watches = self.failing.iter().map(|(key, why)| format!("the watch of {key} fails: {why}"));
         let (state, message) = match &self.circuit_message {
             Some(message) => (PluginState::CircuitOpen, Some(message.clone())),
+            None if self.ready.finishing => (PluginState::Removing, Some(self.finishing())),
             None => (PluginState::Running, watches.reduce(|all, one| format!("{all}; {one}"))),
         };
         self.term.house.board.set_running(&self.ready.identity, state, message);
@@ -395,6 +419,9 @@ impl Runner {
             status.retries += retries;
             status.memory_bytes = memory_bytes;
         });
+        if self.ready.finishing {
+            self.show_state();
+        }
         let refused = self.refused.take(&self.ready.loaded, &self.budget);
         self.term.house.board.count_refused(&self.ready.identity, &refused);
     }

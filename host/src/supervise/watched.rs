@@ -8,35 +8,57 @@ use tenure_cluster::Object;
 use tenure_reconcile::Cause;
 
 use super::key::Key;
+use crate::catalog::Interest;
 
-/// What one plugin's watches select right now.
+/// What one plugin's watches select right now, and what it holds by its finalizer besides.
 #[derive(Debug, Default)]
 pub(crate) struct Watched {
     selected: HashSet<Key>,
     last_known: HashMap<Key, Arc<Object>>,
+    /// Uids of objects that the plugin is done with for good: its finalizer was taken off, and the news of it are to come.
+    released: HashMap<Key, Box<str>>,
 }
 
 impl Watched {
-    /// An object appeared or changed; `selects` is whether a watch wants it as it is now.
-    pub(crate) fn applied(&mut self, kind: usize, object: &Arc<Object>, selects: bool) -> Option<(Key, Cause)> {
+    /// An object appeared or changed; `interest` is what it is to the plugin as it is now.
+    pub(crate) fn applied(&mut self, kind: usize, object: &Arc<Object>, interest: Interest) -> Option<(Key, Cause)> {
         let key = Key::of(kind, object);
-        if selects {
-            // A last state stays until a call has dealt with it: the object may be another one of the same name.
-            self.selected.insert(key.clone());
-            return Some((key, if object.deletion { Cause::Deleted } else { Cause::Changed }));
+        if let Some(uid) = self.released.get(&key) {
+            let returns = *uid != object.uid || (interest == Interest::Selected && !object.deletion);
+            if !returns {
+                self.selected.remove(&key);
+                return None;
+            }
+            self.released.remove(&key);
         }
-        self.left(key, object)
+        if interest == Interest::None {
+            return self.left(key, object);
+        }
+        // A last state stays until a call has dealt with it: the object may be another one of the same name.
+        self.selected.insert(key.clone());
+        let ends = object.deletion || interest == Interest::Held;
+        Some((key, if ends { Cause::Deleted } else { Cause::Changed }))
     }
 
     /// An object is gone; `object` is its last state.
     pub(crate) fn deleted(&mut self, kind: usize, object: &Arc<Object>) -> Option<(Key, Cause)> {
-        self.left(Key::of(kind, object), object)
+        let key = Key::of(kind, object);
+        if self.released.remove(&key).is_some_and(|uid| uid == object.uid) {
+            self.selected.remove(&key);
+            return None;
+        }
+        self.left(key, object)
     }
 
-    /// After changes in `scope` (a namespace, or all) were missed: `present` is what the watches select there now. The keys
+    /// After changes in `scope` (a namespace, or all) were missed: `present` is what is of interest there now. The keys
     /// that must be looked at: all of these, and those that left meanwhile.
-    pub(crate) fn resynced(&mut self, kind: usize, scope: Option<&str>, present: &[Arc<Object>]) -> Vec<(Key, Cause)> {
-        let now: HashSet<Key> = present.iter().map(|object| Key::of(kind, object)).collect();
+    pub(crate) fn resynced(
+        &mut self,
+        kind: usize,
+        scope: Option<&str>,
+        present: &[(Arc<Object>, Interest)],
+    ) -> Vec<(Key, Cause)> {
+        let now: HashSet<Key> = present.iter().map(|(object, _)| Key::of(kind, object)).collect();
         let in_scope = |key: &Key| match key {
             Key::Object { kind: of, namespace, .. } => {
                 *of == kind && (scope.is_none() || namespace.as_deref() == scope)
@@ -48,8 +70,18 @@ impl Watched {
             self.selected.remove(key);
         }
         let mut keys: Vec<_> = gone.into_iter().map(|key| (key, Cause::Deleted)).collect();
-        keys.extend(present.iter().filter_map(|object| self.applied(kind, object, true)));
+        keys.retain(|(key, _)| self.released.remove(key).is_none());
+        keys.extend(present.iter().filter_map(|(object, interest)| self.applied(kind, object, *interest)));
         keys
+    }
+
+    /// The plugin's finalizer was taken from the object with this uid: nothing of it is news any more.
+    pub(crate) fn release(&mut self, key: &Key, uid: Box<str>) {
+        if self.last_known.get(key).is_some_and(|known| known.uid == uid) {
+            self.last_known.remove(key);
+        } else if self.selected.contains(key) {
+            self.released.insert(key.clone(), uid);
+        }
     }
 
     /// Whether the object of `key` is selected.
@@ -67,6 +99,11 @@ impl Watched {
         if self.last_known.get(key).is_some_and(|known| Arc::ptr_eq(known, object)) {
             self.last_known.remove(key);
         }
+    }
+
+    /// Whether the plugin is done with this object for good; what was queued about it came before that was known.
+    pub(crate) fn is_released(&self, key: &Key, object: &Object) -> bool {
+        object.deletion && self.released.get(key).is_some_and(|uid| *uid == object.uid)
     }
 
     fn left(&mut self, key: Key, object: &Arc<Object>) -> Option<(Key, Cause)> {
@@ -91,8 +128,8 @@ mod tests {
     fn an_object_that_stops_matching_is_a_deletion_with_its_last_state() {
         let mut watched = Watched::default();
         let one = object("one");
-        assert!(watched.applied(0, &one, true).is_some_and(|(_, cause)| cause == Cause::Changed));
-        let (key, cause) = watched.applied(0, &one, false).unwrap();
+        assert!(watched.applied(0, &one, Interest::Selected).is_some_and(|(_, cause)| cause == Cause::Changed));
+        let (key, cause) = watched.applied(0, &one, Interest::None).unwrap();
         assert_eq!(cause, Cause::Deleted);
         assert!(watched.last_known(&key).is_some());
         assert!(!watched.selects(&key));
@@ -104,7 +141,7 @@ mod tests {
     fn a_call_that_began_before_the_deletion_does_not_deal_with_it() {
         let mut watched = Watched::default();
         let (given, later) = (object("one"), object("one"));
-        let _ = watched.applied(0, &given, true);
+        let _ = watched.applied(0, &given, Interest::Selected);
         let (key, _) = watched.deleted(0, &later).unwrap();
         watched.dealt_with(&key, &given);
         assert!(watched.last_known(&key).is_some());
@@ -116,26 +153,72 @@ mod tests {
     fn an_object_made_anew_does_not_hide_the_one_that_went() {
         let mut watched = Watched::default();
         let gone = object("one");
-        let _ = watched.applied(0, &gone, true);
+        let _ = watched.applied(0, &gone, Interest::Selected);
         let (key, _) = watched.deleted(0, &gone).unwrap();
-        let _ = watched.applied(0, &object("one"), true);
+        let _ = watched.applied(0, &object("one"), Interest::Selected);
         assert!(watched.selects(&key) && watched.last_known(&key).is_some());
     }
 
     #[test]
     fn an_object_that_never_matched_is_nobodys_business() {
         let mut watched = Watched::default();
-        assert_eq!(watched.applied(0, &object("one"), false), None);
+        assert_eq!(watched.applied(0, &object("one"), Interest::None), None);
         assert_eq!(watched.deleted(0, &object("one")), None);
     }
 
     #[test]
     fn a_resync_finds_what_left_meanwhile() {
         let mut watched = Watched::default();
-        let _ = watched.applied(0, &object("gone"), true);
-        let _ = watched.applied(1, &object("elsewhere"), true);
-        let keys = watched.resynced(0, None, &[object("here")]);
+        let _ = watched.applied(0, &object("gone"), Interest::Selected);
+        let _ = watched.applied(1, &object("elsewhere"), Interest::Selected);
+        let keys = watched.resynced(0, None, &[(object("here"), Interest::Selected)]);
         let named: Vec<_> = keys.iter().map(|(key, cause)| (key.to_string(), *cause)).collect();
         assert_eq!(named, [("ns/gone".to_owned(), Cause::Deleted), ("ns/here".to_owned(), Cause::Changed)]);
+    }
+
+    #[test]
+    fn what_carries_the_finalizer_without_being_selected_is_to_be_dealt_with_as_deleted() {
+        let mut watched = Watched::default();
+        let one = object("one");
+        let (key, cause) = watched.applied(0, &one, Interest::Held).unwrap();
+        assert_eq!(cause, Cause::Deleted);
+        assert!(watched.selects(&key));
+    }
+
+    #[test]
+    fn the_end_of_an_object_that_was_let_go_is_no_news_but_one_made_anew_is() {
+        let uid = |uid: &str, deletion: bool| {
+            let json = format!(r#"{{"metadata":{{"name":"one","namespace":"ns","uid":"{uid}"}}}}"#);
+            Arc::new(Object { deletion, ..Object::parse(json.as_bytes()).unwrap() })
+        };
+        let mut watched = Watched::default();
+        let (key, _) = watched.applied(0, &uid("a", true), Interest::Selected).unwrap();
+        watched.release(&key, "a".into());
+        assert!(watched.is_released(&key, &uid("a", true)) && !watched.is_released(&key, &uid("b", true)));
+        assert_eq!(watched.applied(0, &uid("a", true), Interest::Selected), None, "others hold it still");
+        assert_eq!(watched.deleted(0, &uid("a", true)), None);
+        assert!(watched.applied(0, &uid("b", false), Interest::Selected).is_some());
+        assert!(watched.deleted(0, &uid("b", false)).is_some());
+        assert!(watched.released.is_empty());
+    }
+
+    #[test]
+    fn the_end_that_was_told_before_it_was_let_go_is_forgotten() {
+        let mut watched = Watched::default();
+        let one = object("one");
+        let _ = watched.applied(0, &one, Interest::Selected);
+        let (key, _) = watched.deleted(0, &one).unwrap();
+        watched.release(&key, one.uid.clone());
+        assert!(watched.last_known(&key).is_none() && watched.released.is_empty());
+    }
+
+    #[test]
+    fn what_was_let_go_and_is_selected_again_counts_again() {
+        let mut watched = Watched::default();
+        let one = object("one");
+        let (key, _) = watched.applied(0, &one, Interest::Held).unwrap();
+        watched.release(&key, one.uid.clone());
+        assert_eq!(watched.applied(0, &one, Interest::None), None, "the news of the finalizer");
+        assert!(watched.applied(0, &one, Interest::Selected).is_some_and(|(_, cause)| cause == Cause::Changed));
     }
 }

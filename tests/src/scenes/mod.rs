@@ -2,6 +2,7 @@
 //! a real server are with its tests.
 
 pub mod by_hand;
+pub mod finalizers;
 pub mod handover;
 pub mod stopped_writes;
 

@@ -96,6 +96,11 @@ fn read_watch(raw: &toml::Spanned<RawWatch>, source: &Source<'_>) -> Result<Watc
         let message = format!("has {} entries, and at most {ENQUEUES_MAX} are allowed", enqueue.len());
         return invalid("enqueue", message);
     }
+    if *finalizer && !enqueue.is_empty() {
+        let message = "says nothing beside `enqueue`: the plugin is not called for these objects themselves; give their kind \
+                       a second [[watch]] without `enqueue`";
+        return invalid("finalizer", message.to_owned());
+    }
     Ok(Watch {
         api_version: api_version.clone(),
         kind: kind.clone(),

@@ -1,7 +1,6 @@
 //! The drill itself: steady state, action, measurement, replacement, again. Joins the pure parts with the watch, the clock and
 //! the candidates; decides nothing that they decide.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -13,6 +12,7 @@ use super::report::Report;
 use super::trial::{Stage, Trial};
 use super::watch::{Delivery, LeaseWatch};
 use crate::cli::{DrillMode, LeaseName};
+use crate::commands::agree;
 
 /// How long a takeover may take beyond three lease durations: a Pod's grace, a busy machine.
 const TAKEOVER_SLACK: Duration = Duration::from_secs(60);
@@ -248,24 +248,5 @@ fn tell(report: &mut Report, notes: impl IntoIterator<Item = String>) {
     for note in notes {
         narrate(format_args!("{note}"));
         report.notes.push(note);
-    }
-}
-
-/// Asks the person at the terminal.
-async fn agree(plan: &str) -> anyhow::Result<()> {
-    narrate(format_args!("{plan}"));
-    if !io::stdin().is_terminal() {
-        bail!(
-            "nothing was done: this has to be agreed to, and stdin is no terminal to ask at; --yes agrees beforehand"
-        );
-    }
-    let _ = write!(io::stderr(), "Go on? [y/N] ");
-    let answer = tokio::task::spawn_blocking(|| {
-        let mut answer = String::new();
-        io::stdin().lock().read_line(&mut answer).map(|_| answer)
-    });
-    match answer.await??.trim() {
-        "y" | "Y" | "yes" => Ok(()),
-        _ => bail!("nothing was done"),
     }
 }

@@ -50,6 +50,8 @@ enum Behaviour {
     Flood,
     /// Write where nothing is granted, and what is not the plugin's to say; stamp the answers' reasons.
     Trespass,
+    /// Stamp it; when it ends, count that on the ConfigMap `ledger` beside it, unless that one's `answer` is `fail` or `later`.
+    Clean,
     /// Stamp it with `probe/gathered`: what the ConfigMaps labelled `probe-part` beside it hold.
     Gather,
 }
@@ -93,6 +95,7 @@ impl Reconciler for Probe {
             Behaviour::Cry => Err(Error::guest(format!("told to\n{{\"forged\":1}}\u{1b}[2J{}", "x".repeat(1 << 20)))),
             Behaviour::Flood => flood(cluster, object),
             Behaviour::Trespass => self.trespass(cluster, object),
+            Behaviour::Clean => return self.clean(cluster, &request),
             Behaviour::Gather => self.gather(cluster, object),
         }?;
         Ok(Outcome::done())
@@ -161,6 +164,33 @@ impl Probe {
                 .push(reason(cluster.json_patch::<Value>(object, &json!([{"op": "add", "path": path, "value": "z"}]))));
         }
         self.stamp(cluster, object, json!({"probe/reasons": reasons.join(",")}))
+    }
+
+    fn clean(&self, cluster: &Cluster, request: &Request) -> Result<Outcome> {
+        let object = &request.object;
+        if request.cause != Cause::Deleted {
+            self.stamp(cluster, object, json!({}))?;
+            return Ok(Outcome::done());
+        }
+        let ledger = ObjectRef::config_map(object.namespace.clone().unwrap_or_default(), "ledger");
+        let now: Value = cluster.get_with(&ledger, &GetOptions::live())?;
+        let note = |key: String, value: String| {
+            let annotations = json!({key: value, "probe/term": cluster.term().to_string()});
+            cluster.merge_patch::<Value>(&ledger, &json!({"metadata": {"annotations": annotations}})).map(drop)
+        };
+        let answer = now["data"]["answer"].as_str().unwrap_or_default();
+        if !answer.is_empty() {
+            note(format!("probe/{answer}-{}", object.name), cluster.term().to_string())?;
+        }
+        match answer {
+            "fail" => return Err(Error::guest("told to")),
+            "later" => return Ok(Outcome::requeue_after(Duration::from_millis(50))),
+            _ => {}
+        }
+        let key = format!("probe/cleaned-{}", object.name);
+        let before = now["metadata"]["annotations"][&key].as_str().and_then(|count| count.parse::<u32>().ok());
+        note(key, (before.unwrap_or_default() + 1).to_string())?;
+        Ok(Outcome::done())
     }
 
     fn gather(&self, cluster: &Cluster, object: &ObjectRef) -> Result<()> {

@@ -7,6 +7,7 @@ mod by_hand;
 mod client_go;
 mod death;
 pub(crate) mod evidence;
+mod finalizers;
 mod handover;
 mod identity;
 mod in_flight;
