@@ -245,6 +245,8 @@ fn start_tasks(
         start_policy(policy, settings, kube, place, house, election, (wanted.clone(), synced), &mut tasks);
     }
     let supervisor = Supervisor { house: Arc::clone(house), election: election.handle(), leadership, wanted };
+    let everywhere = supervisor.clone();
+    tasks.spawn(async move { everywhere.run_everywhere().await.map(|()| "the supervisor of what runs everywhere") });
     tasks.spawn(async move { supervisor.run().await.map(|()| "the supervisor") });
     Ok(tasks)
 }

@@ -229,6 +229,10 @@ pub(crate) async fn examine(
     limits: &Limits,
 ) -> Result<Examined, Refusal> {
     refuse_what_is_not_there_yet(manifest)?;
+    if manifest.run_on == RunOn::All && manifest.watches.iter().any(|watch| watch.finalizer) {
+        let why = "run-on = \"all\" and finalizer = true exclude each other: setting a finalizer takes leadership; leave one out";
+        return Err(Refusal::for_good(why));
+    }
     let limits = limits.tightened_by(&manifest.limits).map_err(|error| Refusal::for_good(describe(&error)))?;
     let schedules = schedules(manifest, identity)?;
     let sandbox = Arc::clone(sandbox);
@@ -240,6 +244,11 @@ pub(crate) async fn examine(
             true => Refusal::for_now(describe(&error)),
             false => Refusal::for_good(describe(&error)),
         })?;
+    if manifest.run_on == RunOn::All && loaded.imports().writes {
+        let why = "run-on = \"all\" is for components that cannot write, and this one imports kubernetes-write: several replicas \
+                   would write at once; leave the import out, or run it on the leader";
+        return Err(Refusal::for_good(why));
+    }
     let budgets = budgets(&limits);
     if loaded.world() == World::Reconciler && manifest.watches.is_empty() && schedules.is_empty() {
         let told = "its manifest has neither [[watch]] nor [[schedule]], so nothing would ever call it; add one";
@@ -252,9 +261,6 @@ pub(crate) async fn examine(
 /// A manifest may say more than this version does; what it relies on must not be passed over in silence.
 fn refuse_what_is_not_there_yet(manifest: &Manifest) -> Result<(), Refusal> {
     let refuse = |what: &str| Err(Refusal::for_good(format!("{what} is not supported by this version; leave it out")));
-    if manifest.run_on == RunOn::All {
-        return refuse("run-on = \"all\"");
-    }
     if manifest.fence.is_some() {
         return refuse("fence = \"object\"");
     }

@@ -201,7 +201,9 @@ impl Guest {
         if dry_run {
             write = write.with_dry_run();
         }
-        let written = self.term.writer.write(write).await.map_err(answer::write_failed)?;
+        // Without a writer nothing is led; what runs there imports no writes.
+        let writer = self.term.writer.as_ref().ok_or_else(Error::cancelled)?;
+        let written = writer.write(write).await.map_err(answer::write_failed)?;
         if let (false, Some(version), Some(watch)) =
             (dry_run, written.version, self.ready.key_for(&resource, namespace))
         {
@@ -421,7 +423,7 @@ impl Host for Guest {
     }
 
     fn term(&self) -> u64 {
-        self.term.live.term().get()
+        self.term.number()
     }
 
     fn cancelled(&self) -> bool {

@@ -31,6 +31,7 @@ use tenure_cluster::{TermWriter, WriterSettings};
 use tenure_election::{LiveTerm, Standing, Term};
 use tenure_lease::{ElectionHandle, Leadership};
 use tenure_sandbox::World;
+use tenure_settings::RunOn;
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -49,7 +50,8 @@ const CONNECTIONS_MAX: usize = 32;
 /// How long writes may take to fail once their connections are reset.
 const SEVERED_SETTLE_LIMIT: Duration = Duration::from_millis(100);
 
-/// Runs the wanted plugins in every term this replica gets.
+/// Runs the wanted plugins in every term this replica gets, and those that cannot write beside all terms.
+#[derive(Clone)]
 pub(crate) struct Supervisor {
     pub(crate) house: Arc<House>,
     pub(crate) election: ElectionHandle,
@@ -86,6 +88,12 @@ impl Supervisor {
         }
     }
 
+    /// Runs the plugins that run on every replica, whoever leads. Returns only when the election has ended.
+    pub(crate) async fn run_everywhere(mut self) -> anyhow::Result<()> {
+        let context = Arc::new(TermContext::without_leadership(&self.house));
+        self.run_plugins(&context).await
+    }
+
     async fn lead(&mut self, live: Arc<LiveTerm>) -> anyhow::Result<()> {
         let term = live.term();
         let settings = WriterSettings {
@@ -100,7 +108,7 @@ impl Supervisor {
         let context = Arc::new(TermContext {
             house: Arc::clone(&self.house),
             live: Arc::clone(&live),
-            writer: Arc::clone(&writer),
+            writer: Some(Arc::clone(&writer)),
             soft: CancellationToken::new(),
             kill: CancellationToken::new(),
         });
@@ -128,8 +136,11 @@ impl Supervisor {
         loop {
             let stage = self.stage(context);
             let wanted = self.wanted.borrow_and_update().clone();
-            let runs = wanted.iter().filter(|(_, ready)| ready.loaded.world() == World::Reconciler);
-            let generations = runs.map(|(identity, ready)| (identity.clone(), ready.generation)).collect();
+            let runs_here = if context.writer.is_some() { RunOn::Leader } else { RunOn::All };
+            let here = wanted.iter().filter(|(_, ready)| {
+                ready.loaded.world() == World::Reconciler && ready.manifest.run_on == runs_here
+            });
+            let generations = here.map(|(identity, ready)| (identity.clone(), ready.generation)).collect();
             let running = started.iter().map(|(identity, one)| (identity.clone(), one.running)).collect();
             for step in plan(stage, &generations, &running) {
                 self.take(step, context, &wanted, &mut tasks, &mut started);
@@ -144,7 +155,14 @@ impl Supervisor {
                         context.kill.cancel();
                     }
                 }
-                changed = self.wanted.changed() => changed.context("the catalog has ended")?,
+                changed = self.wanted.changed() => match changed {
+                    // With the election ends the catalog, too, and what belongs to no term hears of either first.
+                    Err(_) if context.writer.is_none() => {
+                        context.soft.cancel();
+                        context.kill.cancel();
+                    }
+                    changed => changed.context("the catalog has ended")?,
+                },
                 Some(ended) = tasks.join_next_with_id() => {
                     let id = ended.as_ref().map_or_else(tokio::task::JoinError::id, |(id, _)| *id);
                     started.retain(|_, one| one.task != id);
@@ -190,6 +208,10 @@ impl Supervisor {
     }
 
     fn stage(&mut self, context: &TermContext) -> Stage {
+        if context.writer.is_none() {
+            self.leadership.mark_unchanged();
+            return if context.kill.is_cancelled() { Stage::Killed } else { Stage::Open };
+        }
         let (kill, is_current) = {
             let leadership = self.leadership.borrow_and_update();
             let is_current = leadership.live.as_ref().is_some_and(|live| live.term() == context.live.term());

@@ -79,7 +79,7 @@ impl Runner {
         Self {
             refused: Refused::since_now(&ready.loaded, &budget),
             budget,
-            queue: Queue::new(&settings, term.live.term().get()),
+            queue: Queue::new(&settings, term.number()),
             schedules: Schedules::new(if ready.finishing { &[] } else { &ready.schedules }, schedules::wall_now()),
             circuit: Circuit::default(),
             circuit_message: None,
@@ -419,9 +419,7 @@ impl Runner {
             status.retries += retries;
             status.memory_bytes = memory_bytes;
         });
-        if self.ready.finishing {
-            self.show_state();
-        }
+        self.show_state();
         let refused = self.refused.take(&self.ready.loaded, &self.budget);
         self.term.house.board.count_refused(&self.ready.identity, &refused);
     }

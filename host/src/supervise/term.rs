@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tenure_cluster::{BarrierReport, Cluster, TermWriter, WatchKey, WriterStats};
 use tenure_console::{LockMetrics, WriteFate};
-use tenure_election::{Clock, LiveTerm, Standing, Term};
+use tenure_election::{Authority, Clock, Instant as Deadline, LiveTerm, Standing, Term};
 use tenure_sandbox::Sandbox;
 use tokio_util::sync::CancellationToken;
 
@@ -28,11 +28,11 @@ pub(crate) struct House {
     pub(crate) own_writes_wait_max: Duration,
 }
 
-/// One term.
+/// One term; or, without a writer, the life of this replica for plugins that cannot write.
 pub(crate) struct TermContext {
     pub(crate) house: Arc<House>,
     pub(crate) live: Arc<LiveTerm>,
-    pub(crate) writer: Arc<TermWriter>,
+    pub(crate) writer: Option<Arc<TermWriter>>,
     /// Leadership ends: calls should come to their end.
     pub(crate) soft: CancellationToken,
     /// Guests must die.
@@ -40,6 +40,25 @@ pub(crate) struct TermContext {
 }
 
 impl TermContext {
+    /// What belongs to no term: it begins and ends with this replica, and nothing is ever written in it.
+    pub(crate) fn without_leadership(house: &Arc<House>) -> Self {
+        let never = Deadline { boot: Deadline::NEVER, wall: Deadline::NEVER };
+        // Its number is told to nobody: see `number`.
+        let live = LiveTerm::new(&Authority { term: Term::MAX, soft_until: never, hard_until: never });
+        Self {
+            house: Arc::clone(house),
+            live: Arc::new(live),
+            writer: None,
+            soft: CancellationToken::new(),
+            kill: CancellationToken::new(),
+        }
+    }
+
+    /// The term as its plugins are told of it; 0 where there is none.
+    pub(crate) fn number(&self) -> u64 {
+        if self.writer.is_some() { self.live.term().get() } else { 0 }
+    }
+
     /// Whether guests are to be told that leadership ends.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.soft.is_cancelled() || self.live.standing(self.house.clock.now()) != Standing::Firm

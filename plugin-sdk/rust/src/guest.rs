@@ -9,6 +9,8 @@ mod imports;
 
 #[cfg(target_family = "wasm")]
 pub use exports::{PolicySlot, Slot};
+#[cfg(target_family = "wasm")]
+pub use imports::{Imports, ReadingImports};
 
 use crate::log::Level;
 

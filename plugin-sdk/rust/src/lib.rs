@@ -65,9 +65,18 @@ pub use reconcile::{Cause, Outcome, Reconciler, Request};
 
 /// Makes the type a plugin: exports what the contract's `reconciler` world asks for. Once in a crate, in guests only; a
 /// native build of the crate exports nothing, so that plugins can be linked side by side into one test.
+///
+/// `reconciler!(Type, reads_only)` leaves the import `kubernetes-write` out: such a plugin provably never writes and may run on
+/// every replica (`run-on = "all"` in its manifest). The methods of [`Cluster`] that write then answer [`Reason::Denied`].
 #[macro_export]
 macro_rules! reconciler {
     ($reconciler:ty) => {
+        $crate::reconciler!($reconciler, $crate::guest::Imports);
+    };
+    ($reconciler:ty, reads_only) => {
+        $crate::reconciler!($reconciler, $crate::guest::ReadingImports);
+    };
+    ($reconciler:ty, $imports:path) => {
         #[cfg(target_family = "wasm")]
         const _: () = {
             ::std::thread_local! {
@@ -80,7 +89,7 @@ macro_rules! reconciler {
                 fn reconcile(
                     request: $crate::bindings::Request,
                 ) -> ::std::result::Result<$crate::bindings::Outcome, $crate::bindings::Error> {
-                    PLUGIN.with(|slot| slot.call(request))
+                    PLUGIN.with(|slot| slot.call($imports, request))
                 }
             }
 

@@ -2,10 +2,10 @@
 
 use std::{cell::RefCell, sync::Once, time::Duration};
 
-use super::imports::{Imports, ReadImports, emit};
+use super::imports::{ReadingImports, emit};
 use crate::{
     Cluster, Error, LockPolicy, ObjectRef, Observation, Outcome, Reader, Reconciler, Request, Result, Verdict,
-    bindings, log::Level, policy,
+    bindings, host::Host, log::Level, policy,
 };
 use bindings::policy::tenure::plugin::lock_policy_types as contract;
 
@@ -21,20 +21,24 @@ impl<R: Reconciler> Slot<R> {
         Self { instance: RefCell::new(None) }
     }
 
-    /// Reconciles, making the instance first where there is none.
+    /// Reconciles, making the instance first where there is none, which then calls the host by `imports`.
     ///
     /// # Errors
     /// What the plugin answers; before that, settings that do not fit it.
-    pub fn call(&self, request: bindings::Request) -> Result<bindings::Outcome, bindings::Error> {
+    pub fn call(
+        &self,
+        imports: impl Host + 'static,
+        request: bindings::Request,
+    ) -> Result<bindings::Outcome, bindings::Error> {
         log_panics();
-        self.reconcile(request.into()).map(Into::into).map_err(Into::into)
+        self.reconcile(imports, request.into()).map(Into::into).map_err(Into::into)
     }
 
-    fn reconcile(&self, request: Request) -> Result<Outcome> {
+    fn reconcile(&self, imports: impl Host + 'static, request: Request) -> Result<Outcome> {
         let mut instance = self.instance.borrow_mut();
         let (reconciler, cluster) = match &mut *instance {
             Some(made) => made,
-            empty => empty.insert((R::new(settings()?)?, Cluster::new(Imports))),
+            empty => empty.insert((R::new(settings()?)?, Cluster::new(imports))),
         };
         reconciler.reconcile(request, cluster)
     }
@@ -62,7 +66,7 @@ impl<P: LockPolicy> PolicySlot<P> {
         let (policy, reader) = match &mut *instance {
             Some(made) => made,
             empty => match settings().and_then(P::new) {
-                Ok(policy) => empty.insert((policy, Reader::new(ReadImports))),
+                Ok(policy) => empty.insert((policy, Reader::new(ReadingImports))),
                 Err(error) => panic!("{}", error.message()),
             },
         };

@@ -11,20 +11,7 @@ use crate::{
 };
 
 /// The imports of the contract. Bound by the host to one plugin and one term.
-pub(super) struct Imports;
-
-/// Those of a lock policy. Apart from [`Imports`], because what is named here is imported.
-pub(super) struct ReadImports;
-
-impl Reads for ReadImports {
-    fn get(&self, object: &ObjectRef, options: &GetOptions) -> Result<String> {
-        Imports.get(object, options)
-    }
-
-    fn list(&self, kind: &Kind, options: &ListOptions) -> Result<Page> {
-        Imports.list(kind, options)
-    }
-}
+pub struct Imports;
 
 impl Reads for Imports {
     fn get(&self, object: &ObjectRef, options: &GetOptions) -> Result<String> {
@@ -113,6 +100,63 @@ impl Host for Imports {
 
     fn wait(&self, limit: Duration) -> bool {
         leadership::wait(u32::try_from(limit.as_millis()).unwrap_or(u32::MAX))
+    }
+}
+
+/// The same without `kubernetes-write`: nothing here calls it, so the module does not import it. What a lock policy reads by, too.
+pub struct ReadingImports;
+
+impl ReadingImports {
+    fn denied<T>() -> Result<T> {
+        Err(Error::new(Reason::Denied, "this plugin only reads: it was made with `reconciler!(.., reads_only)`"))
+    }
+}
+
+impl Reads for ReadingImports {
+    fn get(&self, object: &ObjectRef, options: &GetOptions) -> Result<String> {
+        Imports.get(object, options)
+    }
+
+    fn list(&self, kind: &Kind, options: &ListOptions) -> Result<Page> {
+        Imports.list(kind, options)
+    }
+}
+
+impl Host for ReadingImports {
+    fn create(&self, _: &ObjectRef, _: &str, _: &WriteOptions) -> Result<String> {
+        Self::denied()
+    }
+
+    fn replace(&self, _: &ObjectRef, _: &str, _: &WriteOptions) -> Result<String> {
+        Self::denied()
+    }
+
+    fn patch(&self, _: &ObjectRef, _: PatchType, _: &str, _: &WriteOptions) -> Result<String> {
+        Self::denied()
+    }
+
+    fn apply(&self, _: &ObjectRef, _: &str, _: bool, _: &WriteOptions) -> Result<String> {
+        Self::denied()
+    }
+
+    fn delete(&self, _: &ObjectRef, _: &DeleteOptions) -> Result<String> {
+        Self::denied()
+    }
+
+    fn record_event(&self, _: &ObjectRef, _: EventType, _: &str, _: &str) -> Result<()> {
+        Self::denied()
+    }
+
+    fn term(&self) -> u64 {
+        Imports.term()
+    }
+
+    fn cancelled(&self) -> bool {
+        Imports.cancelled()
+    }
+
+    fn wait(&self, limit: Duration) -> bool {
+        Imports.wait(limit)
     }
 }
 
