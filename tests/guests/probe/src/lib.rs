@@ -50,6 +50,8 @@ enum Behaviour {
     Flood,
     /// Write where nothing is granted, and what is not the plugin's to say; stamp the answers' reasons.
     Trespass,
+    /// Break off while the ConfigMap `ledger` beside it has the `answer` `trap`, else stamp it.
+    Moody,
     /// Stamp it; when it ends, count that on the ConfigMap `ledger` beside it, unless that one's `answer` is `fail` or `later`.
     Clean,
     /// Stamp it with `probe/gathered`: what the ConfigMaps labelled `probe-part` beside it hold.
@@ -95,6 +97,7 @@ impl Reconciler for Probe {
             Behaviour::Cry => Err(Error::guest(format!("told to\n{{\"forged\":1}}\u{1b}[2J{}", "x".repeat(1 << 20)))),
             Behaviour::Flood => flood(cluster, object),
             Behaviour::Trespass => self.trespass(cluster, object),
+            Behaviour::Moody => self.moody(cluster, object),
             Behaviour::Clean => return self.clean(cluster, &request),
             Behaviour::Gather => self.gather(cluster, object),
         }?;
@@ -164,6 +167,13 @@ impl Probe {
                 .push(reason(cluster.json_patch::<Value>(object, &json!([{"op": "add", "path": path, "value": "z"}]))));
         }
         self.stamp(cluster, object, json!({"probe/reasons": reasons.join(",")}))
+    }
+
+    fn moody(&self, cluster: &Cluster, object: &ObjectRef) -> Result<()> {
+        let ledger = ObjectRef::config_map(object.namespace.clone().unwrap_or_default(), "ledger");
+        let now: Value = cluster.get_with(&ledger, &GetOptions::live())?;
+        assert_ne!(now["data"]["answer"], "trap", "told to");
+        self.stamp(cluster, object, json!({}))
     }
 
     fn clean(&self, cluster: &Cluster, request: &Request) -> Result<Outcome> {

@@ -14,6 +14,7 @@ mod in_flight;
 mod people;
 mod plugins;
 mod policy;
+mod reload;
 mod requests;
 pub(crate) mod rights;
 mod stopped_writes;
