@@ -63,6 +63,7 @@ impl Board {
                 manifest_name: None,
                 state: PluginState::Loading,
                 digest: None,
+                granted_by: None,
                 last_result: None,
                 queue_depth: 0,
                 retries: 0,

@@ -7,6 +7,7 @@ mod cli;
 mod commands;
 mod logging;
 mod policy;
+mod reload;
 mod run;
 mod signals;
 mod supervise;

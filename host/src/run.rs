@@ -1,7 +1,6 @@
 //! `tenure run`: builds the rooms, joins them, owns every task, and orders the shutdown.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -16,17 +15,18 @@ use tenure_lease::{
     AloneConfig, Candidacy, CandidacyConfig, Election, ElectionConfig, Leadership, Lock, OnLoss, PodRef,
 };
 use tenure_sandbox::{Sandbox, SandboxSettings};
-use tenure_settings::{Flags, Settings, Warning};
+use tenure_settings::Settings;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
-use crate::catalog::{Catalog, Loader, Reporter, Wanted};
+use crate::catalog::{Catalog, Grants, Loader, Reporter, Wanted};
 use crate::cli::ClusterArgs;
 use crate::commands;
 use crate::policy::PolicyAsker;
+use crate::reload::{Announcer, Follower, SettingsFile};
 use crate::signals::EndSignals;
 use crate::supervise::{House, Supervisor, Writers};
 use crate::view::ReplicaView;
@@ -40,16 +40,6 @@ const LAST_WORDS_LIMIT: Duration = Duration::from_millis(50);
 
 /// How long the console may take to end.
 const WIND_UP_LIMIT: Duration = Duration::from_secs(2);
-
-/// Reads a configuration, with this process' environment over the file and flags over both.
-pub(crate) fn read_settings(path: &Path, flags: &Flags) -> anyhow::Result<(Settings, Vec<Warning>)> {
-    let shown = path.display();
-    let text = std::fs::read_to_string(path).with_context(|| {
-        format!("cannot read the configuration {shown}; --config names it, config/tenure.toml is one with every key")
-    })?;
-    let environment = |name: &str| std::env::var(name).ok();
-    Ok(Settings::parse(&text, &shown.to_string(), &environment, flags)?)
-}
 
 /// How to reach the cluster: the kubeconfig given, else as every Kubernetes client looks for it.
 pub(crate) async fn kube_config(args: &ClusterArgs) -> anyhow::Result<kube::Config> {
@@ -121,7 +111,13 @@ impl Place {
 }
 
 /// Runs the host until it is asked to end, or until something ends that must not.
-pub(crate) async fn run(settings: Settings, cluster: &ClusterArgs) -> anyhow::Result<()> {
+///
+/// `file` is where `settings` come from, and `text` is what it said.
+pub(crate) async fn run(
+    settings: Settings,
+    (file, text): (SettingsFile, String),
+    cluster: &ClusterArgs,
+) -> anyhow::Result<()> {
     let started = tenure_lease::process_clock().now().wall;
     let kube = kube_config(cluster).await?;
     let listen = settings.console.listen;
@@ -135,7 +131,21 @@ pub(crate) async fn run(settings: Settings, cluster: &ClusterArgs) -> anyhow::Re
     let mut election = start_election(&settings, &kube, &place, &house, started)?;
     tracing::info!(console = %format!("http://{}", place.console), "console listens");
     let ending = CancellationToken::new();
-    let mut tasks = start_tasks(&settings, kube, &place, &house, &election, (listener, metrics), &ending)?;
+    let (grants, granted) = watch::channel(Grants::from(settings.grants.clone()));
+    let (note, settings_note) = watch::channel(None);
+    let announcer = Announcer {
+        note,
+        metrics: Arc::clone(&metrics),
+        leadership: election.watch(),
+        client: kube::Client::try_from(kube.clone())?,
+        lock: place.lock.clone(),
+        told: None,
+    };
+    let told = Told { granted, settings_note };
+    let mut tasks = start_tasks(&settings, kube, &place, &house, &election, (listener, metrics, told), &ending)?;
+    let host_namespaces = place.host_namespaces();
+    let follower = Follower { file, settings, text, host_namespaces, grants, announcer };
+    tasks.spawn(async move { follower.run().await.map(|()| "the follower of the settings") });
 
     let mut signals = EndSignals::listen();
     let ended = tokio::select! {
@@ -191,6 +201,12 @@ fn build_house(
     }))
 }
 
+/// What the follower of the settings' file says.
+struct Told {
+    granted: watch::Receiver<Grants>,
+    settings_note: watch::Receiver<Option<String>>,
+}
+
 /// Everything that runs beside the election.
 fn start_tasks(
     settings: &Settings,
@@ -198,7 +214,7 @@ fn start_tasks(
     place: &Place,
     house: &Arc<House>,
     election: &Election,
-    (listener, metrics): (TcpListener, Arc<Metrics>),
+    (listener, metrics, told): (TcpListener, Arc<Metrics>, Told),
     ending: &CancellationToken,
 ) -> anyhow::Result<JoinSet<anyhow::Result<&'static str>>> {
     let mut tasks: JoinSet<anyhow::Result<&'static str>> = JoinSet::new();
@@ -215,6 +231,7 @@ fn start_tasks(
         sources_synced: Arc::clone(&sources_synced),
         lock_metrics: house.lock_metrics.clone(),
         writers: Arc::clone(&house.writers),
+        settings: told.settings_note,
     });
     let ending = ending.clone();
     tasks.spawn(async move {
@@ -228,7 +245,7 @@ fn start_tasks(
     let loader = Loader {
         sandbox: Arc::clone(&house.sandbox),
         cluster: Arc::clone(&house.cluster),
-        grants: settings.grants.clone(),
+        grants: told.granted,
         limits: settings.limits.clone(),
         protected: Protected {
             host_namespaces: place.host_namespaces(),

@@ -31,6 +31,8 @@ pub(crate) struct ReplicaView {
     pub(crate) sources_synced: Arc<AtomicBool>,
     pub(crate) lock_metrics: LockMetrics,
     pub(crate) writers: Arc<Writers>,
+    /// How the settings stand to their file, where that needs saying.
+    pub(crate) settings: watch::Receiver<Option<String>>,
 }
 
 impl View for ReplicaView {
@@ -61,6 +63,7 @@ impl View for ReplicaView {
                 started: self.started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
                 role: if self.elects { role(leadership.phase) } else { Role::Single },
                 program_version: env!("CARGO_PKG_VERSION").to_owned(),
+                settings: self.settings.borrow().clone(),
             },
             locks: vec![self.lock_status(&leadership)],
             plugins: self.board.rows(),

@@ -17,4 +17,6 @@ mod status;
 
 pub use metrics::{CallResult, HostFunction, Limit, LockMetrics, Metrics, PluginMetrics, ReconcileResult, WriteFate};
 pub use server::{Health, Readiness, View, router, serve};
-pub use status::{LastResult, LockStatus, PluginState, PluginStatus, Replica, Role, STATUS_VERSION, Status};
+pub use status::{
+    GrantedBy, LastResult, LockStatus, PluginState, PluginStatus, Replica, Role, STATUS_VERSION, SettingsState, Status,
+};

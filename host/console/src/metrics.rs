@@ -17,10 +17,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::PluginState;
+use crate::{PluginState, SettingsState};
 use families::{Families, GaugeSeconds};
 pub use labels::{CallResult, HostFunction, Limit, ReconcileResult, WriteFate};
-use labels::{OfController, OfDepth, OfHostCall, OfLimit, OfLock, OfPlugin, OfQueue, OfResult, OfState, OfWrite};
+use labels::{
+    OfController, OfDepth, OfHostCall, OfLimit, OfLock, OfPlugin, OfQueue, OfResult, OfSettings, OfState, OfWrite,
+};
 
 /// All metrics of one replica. Handles for a lock or a plugin are made once and kept: using one takes no lock on the
 /// whole.
@@ -35,12 +37,21 @@ impl Metrics {
     /// description does not.
     pub const CONTENT_TYPE: &'static str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-    /// No series yet but `tenure_build_info`.
+    /// No series yet but `tenure_build_info` and `tenure_settings_state`.
     #[must_use]
     pub fn new(program_version: &str) -> Self {
         let mut registry = Registry::default();
         let families = Families::register(&mut registry, program_version);
-        Self { registry, families }
+        let metrics = Self { registry, families };
+        metrics.set_settings_state(SettingsState::Current);
+        metrics
+    }
+
+    /// `tenure_settings_state`: 1 for `now`, 0 for every other.
+    pub fn set_settings_state(&self, now: SettingsState) {
+        for state in SettingsState::ALL {
+            self.families.settings_state.get_or_create_owned(&OfSettings { state }).set(i64::from(state == now));
+        }
     }
 
     /// The metrics of the lock `name` (the Lease's name, as client-go labels it). Its series exist from here on, at zero.
@@ -329,6 +340,7 @@ mod tests {
         let _plugin = metrics.plugin("p-0");
         expect![[r#"
             tenure_build info
+            tenure_settings_state gauge
             leader_election_master_status gauge
             leader_election_slowpath counter
             tenure_term gauge

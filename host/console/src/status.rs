@@ -39,6 +39,35 @@ pub struct Replica {
     /// The version of the program.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub program_version: String,
+    /// How its settings stand to their file, where that needs saying: the file is refused, or waits for a restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<String>,
+}
+
+/// How a replica's settings stand to their file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SettingsState {
+    /// What the file says is what it works by.
+    Current,
+    /// The file says something that only a restart brings into force.
+    RestartNeeded,
+    /// The file cannot be used; the settings of before stay.
+    Refused,
+}
+
+impl SettingsState {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Current, Self::RestartNeeded, Self::Refused];
+
+    /// The word in the label `state`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Current => "current",
+            Self::RestartNeeded => "restart-needed",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 /// What a replica is.
@@ -96,6 +125,9 @@ pub struct PluginStatus {
     /// SHA-256 of the bytes that run, or would run, in hex. Absent while nothing has loaded yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+    /// What its rights hang on. Absent while nothing has loaded yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted_by: Option<GrantedBy>,
     /// The newest call that ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_result: Option<LastResult>,
@@ -115,6 +147,31 @@ pub struct PluginStatus {
     /// never did are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub refused: BTreeMap<String, u64>,
+}
+
+/// What a plugin's rights hang on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GrantedBy {
+    /// On its bytes: grants with their digest cover all it requests.
+    Digest,
+    /// On its name: whoever may write under that name has these rights.
+    Name,
+    /// A word of another version.
+    #[serde(other)]
+    Unknown,
+}
+
+impl GrantedBy {
+    /// The word in JSON and in tables.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Digest => "digest",
+            Self::Name => "name",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// Where a plugin stands.
@@ -186,6 +243,7 @@ mod tests {
                 started: "2026-01-02T03:04:05Z".into(),
                 role: Role::Leader,
                 program_version: "0.1.0".into(),
+                settings: Some("refused".into()),
             },
             locks: vec![LockStatus {
                 namespace: "tenure-system".into(),
@@ -202,6 +260,7 @@ mod tests {
                 manifest_name: Some("label-propagator".into()),
                 state: PluginState::CircuitOpen,
                 digest: Some("00ff".into()),
+                granted_by: Some(GrantedBy::Digest),
                 last_result: Some(LastResult { at: "2026-01-02T03:04:09Z".into(), ok: false, message: "trap".into() }),
                 queue_depth: 1,
                 retries: 5,
@@ -225,13 +284,17 @@ mod tests {
         value["weather"] = "fair".into();
         value["replica"]["role"] = "observer".into();
         value["plugins"][0]["state"] = "hibernating".into();
+        value["plugins"][0]["granted_by"] = "a seal".into();
+        value["replica"].as_object_mut().unwrap().remove("settings");
         for field in ["memory_bytes", "refused"] {
             value["plugins"][0].as_object_mut().unwrap().remove(field);
         }
         let status: Status = serde_json::from_value(value).unwrap();
         assert_eq!(status.version, 9);
         assert_eq!(status.replica.role, Role::Unknown);
+        assert_eq!(status.replica.settings, None);
         assert_eq!(status.plugins[0].state, PluginState::Unknown);
+        assert_eq!(status.plugins[0].granted_by, Some(GrantedBy::Unknown));
         assert_eq!((status.plugins[0].memory_bytes, status.plugins[0].refused.len()), (0, 0));
     }
 

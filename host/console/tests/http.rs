@@ -48,6 +48,7 @@ impl View for Told {
                 started: "2026-01-01T00:00:00Z".into(),
                 role: Role::Standby,
                 program_version: String::new(),
+                settings: None,
             },
             locks: Vec::new(),
             plugins: Vec::new(),

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tenure_capability::{Capability, Decision, Protected, Request as Access, Rule, Verb, missing};
+use tenure_capability::{Capability, Decision, Protected, Request as Access, Rule, Verb};
 use tenure_cluster::{Cluster, FieldSelector, ResolveError, ResourceKey, Selector, WatchKey};
 use tenure_plugin_source::Artifact;
 use tenure_reconcile::Schedule;
 use tenure_sandbox::{InstanceLimits, Kind, Loaded, Sandbox, World};
-use tenure_settings::{By, Enqueue, Grant, Limits, Manifest, Recurrence, RunOn, Watch};
+use tenure_settings::{By, Enqueue, Limits, Manifest, Recurrence, RunOn, Watch};
+use tokio::sync::watch;
 
+use super::entitlement::{Entitlement, Grants};
 use super::ready::{Budgets, Ready, ResolvedEnqueue, ResolvedWatch};
 use super::trial;
 use crate::supervise::{Generation, describe};
@@ -28,15 +30,21 @@ pub(crate) struct Refusal {
     pub(crate) message: String,
     /// Whether it may mend itself: worth another look later.
     pub(crate) may_pass: bool,
+    /// Whether other grants would mend it.
+    pub(crate) for_want_of_a_grant: bool,
 }
 
 impl Refusal {
     pub(crate) fn for_good(message: impl Into<String>) -> Self {
-        Self { message: shortened(message.into()), may_pass: false }
+        Self { message: shortened(message.into()), may_pass: false, for_want_of_a_grant: false }
     }
 
     pub(crate) fn for_now(message: impl Into<String>) -> Self {
-        Self { message: shortened(message.into()), may_pass: true }
+        Self { may_pass: true, ..Self::for_good(message) }
+    }
+
+    pub(crate) fn for_want_of_a_grant(message: impl Into<String>) -> Self {
+        Self { for_want_of_a_grant: true, ..Self::for_good(message) }
     }
 }
 
@@ -54,7 +62,7 @@ fn shortened(mut message: String) -> String {
 pub(crate) struct Loader {
     pub(crate) sandbox: Arc<Sandbox>,
     pub(crate) cluster: Arc<Cluster>,
-    pub(crate) grants: Vec<Grant>,
+    pub(crate) grants: watch::Receiver<Grants>,
     pub(crate) limits: Limits,
     pub(crate) protected: Protected,
     /// Whether standbys keep their caches filled.
@@ -70,9 +78,13 @@ impl Loader {
     pub(crate) async fn load(&self, artifact: Artifact, generation: Generation) -> Result<Ready, Refusal> {
         let manifest = Arc::clone(&artifact.manifest);
         let identity = artifact.identity.as_str();
-        let granted = self.granted(&artifact)?;
-        let capability =
-            Capability::new(granted, self.protected.clone()).map_err(|error| Refusal::for_good(describe(&error)))?;
+        let entitlement = Entitlement::new(self.grants.clone(), &artifact);
+        if let Some(refusal) = entitlement.refusal() {
+            return Err(refusal);
+        }
+        // What it may do is what it requests, not what it is granted.
+        let capability = Capability::new(manifest.permissions.clone(), self.protected.clone())
+            .map_err(|error| Refusal::for_good(describe(&error)))?;
         let Examined { loaded, budgets, schedules } =
             examine(&self.sandbox, artifact.wasm.clone(), &manifest, identity, &self.limits).await?;
 
@@ -91,6 +103,7 @@ impl Loader {
             generation,
             loaded,
             capability,
+            entitlement: Arc::new(entitlement),
             watches,
             schedules,
             settings_json: manifest.settings.to_string(),
@@ -104,21 +117,6 @@ impl Loader {
             ready._warm = ready.watch_keys().into_iter().map(|key| self.cluster.hub().subscribe(key)).collect();
         }
         Ok(ready)
-    }
-
-    /// What this plugin may do: exactly what it requests, if all of it is granted.
-    fn granted(&self, artifact: &Artifact) -> Result<Vec<Rule>, Refusal> {
-        let (identity, requested) = (artifact.identity.as_str(), &artifact.manifest.permissions);
-        let matching = self.grants.iter().filter(|grant| grant.matches(&artifact.identity, &artifact.digest));
-        let granted: Vec<Rule> = matching.flat_map(|grant| grant.rules.iter().cloned()).collect();
-        let missing = missing(requested, &granted);
-        if missing.is_empty() {
-            return Ok(requested.clone());
-        }
-        Err(Refusal::for_good(format!(
-            "it requests more than it is granted; missing in the host's configuration, under [[grant]] with plugin = {identity:?}:\n{}",
-            as_toml(&missing)
-        )))
     }
 
     async fn resolve(

@@ -2,6 +2,7 @@
 //! replica, leader or not. Owns last-good: a version that is refused leaves the one before in place. What an owner says about
 //! running a plugin (suspend, dry run) acts at once, whatever becomes of the code beside it.
 
+mod entitlement;
 mod feed;
 mod holdings;
 mod load;
@@ -21,6 +22,7 @@ use tenure_settings::{PluginIdentity, Settings};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+pub(crate) use self::entitlement::Grants;
 pub(crate) use self::feed::HubFeed;
 use self::holdings::{Holdings, Left};
 use self::load::Refusal;
@@ -53,6 +55,7 @@ pub(crate) struct Catalog {
     holdings: Holdings,
     loads: JoinSet<LoadEnd>,
     generation: Generation,
+    grants: watch::Receiver<Grants>,
 }
 
 /// One plugin, as its source has it.
@@ -95,6 +98,7 @@ impl Catalog {
         let catalog = Self {
             unsynced: sources.len(),
             holdings: Holdings::new(loader.cluster()),
+            grants: loader.grants.clone(),
             loader: Arc::new(loader),
             board,
             reporter,
@@ -127,6 +131,7 @@ impl Catalog {
                     self.retry();
                     self.count_held();
                 }
+                Ok(()) = self.grants.changed() => self.regrant(),
             }
         }
     }
@@ -288,6 +293,11 @@ impl Catalog {
         }
         // What the source refused is newer than what was loaded here: that may run, but is not the last word.
         let newer = if known.refused_by_source { known.refusal.clone() } else { None };
+        // The grants may have been narrowed since it began.
+        let result = result.and_then(|ready| match ready.entitlement.refusal() {
+            Some(refusal) => Err(refusal),
+            None => Ok(ready),
+        });
         match (result, newer) {
             (Ok(ready), None) => {
                 known.refusal = None;
@@ -331,8 +341,35 @@ impl Catalog {
         self.board.set_loaded(identity, PluginState::Ready, message);
         self.board.update(identity, |status| {
             status.digest = Some(ready.loaded.digest().to_owned());
+            status.granted_by = Some(ready.entitlement.granted_by());
             status.manifest_name = Some(ready.manifest.name.clone());
         });
+    }
+
+    /// The grants have changed. What they cover no longer ends, refused whole: from here on its calls are denied anyway. What
+    /// was refused for want of a grant is looked at again.
+    fn regrant(&mut self) {
+        let wanted = self.wanted.borrow().clone();
+        let mut refused = BTreeSet::new();
+        for (identity, ready) in wanted.iter() {
+            let Some(refusal) = ready.entitlement.refusal() else {
+                let granted_by = ready.entitlement.granted_by();
+                self.board.update(identity, |status| status.granted_by = Some(granted_by));
+                continue;
+            };
+            self.want(identity, None);
+            self.refuse(identity, refusal);
+            let artifact = self.known.get(identity).and_then(|known| known.artifact.as_ref());
+            if artifact.is_none_or(|artifact| ready.is_made_of(artifact)) {
+                refused.insert(identity.clone());
+            }
+        }
+        let waits =
+            |known: &Known| known.loading || known.refusal.as_ref().is_some_and(|refusal| refusal.for_want_of_a_grant);
+        let again = self.known.iter().filter(|(identity, known)| waits(known) && !refused.contains(*identity));
+        for identity in again.map(|(identity, _)| identity.clone()).collect::<Vec<_>>() {
+            self.load(&identity);
+        }
     }
 
     fn refuse(&mut self, identity: &str, refusal: Refusal) {

@@ -11,6 +11,7 @@ use tenure_reconcile::Schedule;
 use tenure_sandbox::{InstanceLimits, Kind, Loaded};
 use tenure_settings::{By, Manifest};
 
+use super::entitlement::Entitlement;
 use crate::supervise::Generation;
 
 /// Everything a runner needs of its plugin. Cheap to clone: the code and the subscriptions are shared.
@@ -26,8 +27,10 @@ pub(crate) struct Ready {
     pub(crate) generation: Generation,
     /// The code.
     pub(crate) loaded: Arc<Loaded>,
-    /// What it may do.
+    /// What it may do, as long as it is entitled to it.
     pub(crate) capability: Capability,
+    /// Whether the grants cover what it requests, as they are now.
+    pub(crate) entitlement: Arc<Entitlement>,
     /// What makes work for it.
     pub(crate) watches: Vec<ResolvedWatch>,
     /// What makes work for it by the clock.

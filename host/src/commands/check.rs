@@ -2,7 +2,7 @@
 
 use super::{misspelt_variables, say, unless_nobody_reads};
 use crate::cli::CheckArgs;
-use crate::run::read_settings;
+use crate::reload::SettingsFile;
 
 /// Reads the configuration as `tenure run` does and says what follows from it.
 pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<()> {
@@ -10,7 +10,7 @@ pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<()> {
 }
 
 fn report(args: &CheckArgs) -> anyhow::Result<()> {
-    let (settings, warnings) = read_settings(&args.config, &tenure_settings::Flags::default())?;
+    let (settings, warnings, _) = SettingsFile::alone(&args.config).read()?;
     let election = &settings.election;
     let timing = &election.timing;
     say!("{} is valid.", args.config.display())?;
@@ -29,7 +29,8 @@ fn report(args: &CheckArgs) -> anyhow::Result<()> {
     }
     say!("plugins from {}", sources(&settings))?;
     for grant in &settings.grants {
-        say!("grant to {}: {} rules", grant.plugin, grant.rules.len())?;
+        let by = if grant.is_pinned() { "" } else { ", to any Wasm of that name" };
+        say!("grant to {}: {} rules{by}", grant.plugin, grant.rules.len())?;
     }
     if settings.grants.is_empty() {
         say!("no grants: no plugin may do anything; see [[grant]] in config/tenure.toml")?;

@@ -2,6 +2,7 @@
 
 use super::misspelt_variables;
 use crate::cli::RunArgs;
+use crate::reload::SettingsFile;
 use crate::run;
 
 /// Runs until SIGTERM or SIGINT, or until something that must not end has ended.
@@ -19,13 +20,11 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
         leader_elect_retry_period: args.election.leader_elect_retry_period,
         leader_elect_release_on_cancel: args.election.leader_elect_release_on_cancel,
     };
-    let (mut settings, warnings) = run::read_settings(&args.config, &flags)?;
-    if let Some(listen) = args.console_listen {
-        settings.console.listen = listen;
-    }
+    let file = SettingsFile { path: args.config, flags, console_listen: args.console_listen };
+    let (settings, warnings, text) = file.read()?;
     let _log = crate::logging::start(&settings.log);
     for warning in warnings.into_iter().chain(misspelt_variables()) {
         tracing::warn!("{warning}");
     }
-    run::run(settings, &args.cluster).await
+    run::run(settings, (file, text), &args.cluster).await
 }

@@ -15,6 +15,11 @@ pub(crate) fn denied(reason: &Reason) -> Error {
     Error::new("Denied", reason.to_string())
 }
 
+/// Not granted any more: the settings have changed since the plugin was loaded.
+pub(crate) fn no_longer_granted(refusal: &str) -> Error {
+    Error::new("Denied", refusal)
+}
+
 /// The request makes no sense, whoever asks.
 pub(crate) fn bad_request(message: impl Into<String>) -> Error {
     Error::new("BadRequest", message)

@@ -94,6 +94,9 @@ impl Guest {
     }
 
     fn allow(&self, access: &Access<'_>) -> Result<(), Error> {
+        if let Some(refusal) = self.ready.entitlement.refusal() {
+            return Err(answer::no_longer_granted(&refusal.message));
+        }
         match self.ready.capability.decide(access) {
             Decision::Allow => Ok(()),
             Decision::Deny(reason) => Err(answer::denied(&reason)),

@@ -11,7 +11,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
 use super::labels::{
-    OfController, OfDepth, OfHostCall, OfLimit, OfLock, OfPlugin, OfQueue, OfResult, OfState, OfWrite,
+    OfController, OfDepth, OfHostCall, OfLimit, OfLock, OfPlugin, OfQueue, OfResult, OfSettings, OfState, OfWrite,
 };
 
 pub(crate) type GaugeSeconds = Gauge<f64, AtomicU64>;
@@ -41,6 +41,7 @@ fn delay() -> Histogram {
 
 #[derive(Debug)]
 pub(crate) struct Families {
+    pub(crate) settings_state: Family<OfSettings, Gauge>,
     pub(crate) master_status: Family<OfLock, Gauge>,
     pub(crate) slow_path: Family<OfLock, Counter>,
     pub(crate) term: Family<OfLock, Gauge>,
@@ -74,6 +75,11 @@ impl Families {
     pub(crate) fn register(on: &mut Registry, program_version: &str) -> Self {
         on.register("tenure_build", "The program", Info::new([("version", program_version.to_owned())]));
         Self {
+            settings_state: add(
+                on,
+                "tenure_settings_state",
+                "1 for how the settings stand to their file, 0 for the other states",
+            ),
             master_status: add(on, "leader_election_master_status", "1 while this replica holds the lease, else 0"),
             slow_path: add(
                 on,

@@ -20,7 +20,7 @@ use self::replica::Replica;
 use self::screen::Screen;
 use super::unless_nobody_reads;
 use crate::cli::DevArgs;
-use crate::run::read_settings;
+use crate::reload::SettingsFile;
 use crate::signals::EndSignals;
 
 /// What the replicas run with unless `--config` says otherwise.
@@ -45,7 +45,7 @@ async fn play(args: DevArgs) -> anyhow::Result<()> {
     let kubeconfig = api.kubeconfig(folder.path());
     create_namespaces(&api.client().await?).await?;
     let config = folder.write_config(&args)?;
-    let (settings, _) = read_settings(&config, &tenure_settings::Flags::default())?;
+    let (settings, _, _) = SettingsFile::alone(&config).read()?;
     screen.ready(api.description(), &api.url(), &kubeconfig);
 
     let (stop, kill) = (CancellationToken::new(), CancellationToken::new());

@@ -9,7 +9,7 @@ use hyper_util::rt::TokioExecutor;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::Api;
 use serde::Serialize;
-use tenure_console::{LockStatus, PluginStatus, Role, Status};
+use tenure_console::{GrantedBy, LockStatus, PluginStatus, Role, Status};
 
 use super::table::Table;
 use super::{say, unless_nobody_reads};
@@ -27,6 +27,9 @@ const ALONE: &str = "the election is off: this replica works alone, without a lo
 struct Shown {
     locks: Vec<LockStatus>,
     plugins: Vec<PluginStatus>,
+    /// How the settings of the replica that was asked stand to their file, where that needs saying.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settings: Option<String>,
     /// Why there is no lock, or there are no plugins, where there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
@@ -39,10 +42,12 @@ pub(crate) async fn status(args: StatusArgs) -> anyhow::Result<()> {
     }
     let shown = match &args.console {
         Some(url) => {
-            let status = ask(url).await?;
-            match status.replica.role {
-                Role::Single => Shown { locks: Vec::new(), plugins: status.plugins, note: Some(ALONE.to_owned()) },
-                _ => Shown { locks: status.locks, plugins: status.plugins, note: None },
+            let Status { replica, locks, plugins, .. } = ask(url).await?;
+            match replica.role {
+                Role::Single => {
+                    Shown { locks: Vec::new(), plugins, settings: replica.settings, note: Some(ALONE.to_owned()) }
+                }
+                _ => Shown { locks, plugins, settings: replica.settings, note: None },
             }
         }
         None => from_cluster(&args).await?,
@@ -71,11 +76,15 @@ async fn from_cluster(args: &StatusArgs) -> anyhow::Result<Shown> {
         );
     };
     let lock = from_lease(&lease, args);
-    let (plugins, note) = match plugins_of_leader(&client, &lease).await {
-        Ok(status) => (status.plugins, None),
-        Err(error) => (Vec::new(), Some(format!("plugins unknown: {error:#}"))),
-    };
-    Ok(Shown { locks: vec![lock], plugins, note })
+    Ok(match plugins_of_leader(&client, &lease).await {
+        Ok(Status { replica, plugins, .. }) => {
+            Shown { locks: vec![lock], plugins, settings: replica.settings, note: None }
+        }
+        Err(error) => {
+            let note = Some(format!("plugins unknown: {error:#}"));
+            Shown { locks: vec![lock], plugins: Vec::new(), settings: None, note }
+        }
+    })
 }
 
 fn from_lease(lease: &Lease, args: &StatusArgs) -> LockStatus {
@@ -184,7 +193,7 @@ fn print_tables(shown: &Shown) -> anyhow::Result<()> {
         print_locks(&shown.locks)?;
         say!("")?;
     }
-    let mut plugins = Table::new(&["PLUGIN", "STATE", "DIGEST", "QUEUE", "RETRIES", "LAST RESULT"]);
+    let mut plugins = Table::new(&["PLUGIN", "STATE", "DIGEST", "GRANTED BY", "QUEUE", "RETRIES", "LAST RESULT"]);
     for plugin in &shown.plugins {
         let result = plugin.last_result.as_ref().map_or_else(
             || "-".to_owned(),
@@ -194,6 +203,7 @@ fn print_tables(shown: &Shown) -> anyhow::Result<()> {
             on_one_line(&plugin.identity),
             plugin.state.as_str().to_owned(),
             plugin.digest.as_deref().map_or_else(|| "-".into(), |digest| digest.chars().take(12).collect()),
+            plugin.granted_by.map_or("-", GrantedBy::as_str).to_owned(),
             plugin.queue_depth.to_string(),
             plugin.retries.to_string(),
             on_one_line(&result).trim_end().to_owned(),
@@ -209,6 +219,9 @@ fn print_tables(shown: &Shown) -> anyhow::Result<()> {
             let refused = refused.collect::<Vec<_>>().join(", ");
             say!("{}: refused by its limits: {refused}", on_one_line(&plugin.identity))?;
         }
+    }
+    if let Some(settings) = &shown.settings {
+        say!("settings: {}", as_paragraph(settings))?;
     }
     if let Some(note) = &shown.note {
         say!("{}", as_paragraph(note))?;
