@@ -335,6 +335,8 @@ pub(crate) enum PluginCommand {
     Check(PluginCheckArgs),
     /// Remove a plugin, and with it its finalizers from the objects that carry them.
     Remove(RemoveArgs),
+    /// Print the smallest Roles that serve what a configuration grants, or what manifests request, for `kubectl apply -f -`.
+    Rbac(RbacArgs),
 }
 
 /// `tenure plugin pack`.
@@ -382,6 +384,26 @@ pub(crate) struct RemoveArgs {
     pub(crate) timeout: Duration,
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
+}
+
+/// `tenure plugin rbac`.
+#[derive(Debug, Args)]
+pub(crate) struct RbacArgs {
+    /// Configuration (TOML): all that it grants.
+    #[arg(long, value_name = "FILE", required_unless_present = "manifests", conflicts_with = "manifests")]
+    pub(crate) config: Option<PathBuf>,
+    /// Manifests (plugin.toml): what these plugins request.
+    #[arg(value_name = "MANIFEST")]
+    pub(crate) manifests: Vec<PathBuf>,
+    /// Name of the Roles and their bindings.
+    #[arg(long, default_value = "tenure-grants", value_name = "NAME")]
+    pub(crate) name: String,
+    /// The host's ServiceAccount.
+    #[arg(long, default_value = "tenure", value_name = "NAME")]
+    pub(crate) account: String,
+    /// The host's namespace.
+    #[arg(long, short, default_value = "tenure-system", value_name = "NAMESPACE")]
+    pub(crate) namespace: String,
 }
 
 #[cfg(test)]

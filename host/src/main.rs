@@ -59,5 +59,6 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Plugin(PluginCommand::Pack(args)) => commands::plugin::pack(&args),
         Command::Plugin(PluginCommand::Check(args)) => commands::plugin::check(&args),
         Command::Plugin(PluginCommand::Remove(args)) => commands::remove::remove(args).await,
+        Command::Plugin(PluginCommand::Rbac(args)) => commands::plugin::rbac(&args),
     }
 }

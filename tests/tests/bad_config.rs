@@ -70,6 +70,44 @@ fn an_unreadable_kubeconfig_is_named() {
     );
 }
 
+/// What `tenure plugin rbac` says of a configuration or a manifest, on stdout and stderr.
+fn rbac(arguments: &[&str], text: &str) -> (bool, String, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = write(folder.path(), "given.toml", text);
+    let output = tenure(&[&["plugin", "rbac"], arguments, &[path.as_str()]].concat());
+    let said = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8").replace(&path, "given.toml");
+    (output.status.success(), said(output.stdout), said(output.stderr))
+}
+
+#[test]
+fn roles_for_nothing_or_for_a_wrong_file_are_one_error() {
+    contains_all(&error_of(&["plugin", "rbac"]), &["--config", "MANIFEST"]);
+    let wrong: [(&[&str], &str, &str); 4] = [
+        (&["--config"], "", "a [[grant.permission]]"),
+        (&["--config"], "[[grant]]\nplugin = \"a\"\n", "no pattern for a plugin"),
+        (&[], "name = \"a\"\n", "neither [[watch]] nor [[schedule]]"),
+        (&["--name", "a: b"], "", "--name \"a: b\""),
+    ];
+    for (arguments, text, said) in wrong {
+        let (worked, _, stderr) = rbac(arguments, text);
+        let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error:")).collect();
+        assert!(!worked && errors.len() == 1 && stderr.contains(said), "{said:?} is missing in {stderr}");
+    }
+}
+
+#[test]
+fn a_role_that_reaches_further_than_the_grant_says_so() {
+    let rule = "verbs = [\"get\"]\nnamespaces = [\"team-*\", \"tenure-system\"]\n";
+    let grant = format!(
+        "[[grant]]\nplugin = \"tenure-plugins/a\"\n[[grant.permission]]\napi-groups = [\"\"]\nresources = [\"*\"]\n{rule}"
+    );
+    let (worked, stdout, stderr) = rbac(&["--config"], &grant);
+    assert!(worked, "{stderr}");
+    contains_all(&stdout, &["kind: ClusterRole\n", "# *: cluster-wide", "team-*", "name: tenure-grants"]);
+    assert!(!stdout.contains("namespace: \"tenure-system\""), "{stdout}");
+    contains_all(&stderr, &["RBAC has no patterns", "Secrets"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreachable_api_is_said_once_and_waited_for() {
     let mut world = World::new(Options::default()).await;

@@ -24,6 +24,12 @@ pub(crate) fn complain(error: &anyhow::Error) {
     eprintln!("error: {error:#}");
 }
 
+/// Says on stderr what somebody should know who pipes stdout on.
+#[expect(clippy::print_stderr, reason = "stdout is for programs")]
+fn caution(text: std::fmt::Arguments<'_>) {
+    eprintln!("warning: {text}");
+}
+
 /// Prints a line, as `println!` does, but returns what went wrong.
 macro_rules! say {
     ($($text:tt)*) => { $crate::commands::print_line(::std::format_args!($($text)*)) };

@@ -1,5 +1,7 @@
 //! `tenure plugin ...`: what an author does before a plugin meets a cluster.
 
+mod rbac;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,6 +10,7 @@ use tenure_plugin_source::{Compression, PackError, PackOptions, pack as pack_con
 use tenure_sandbox::{Sandbox, SandboxSettings, World};
 use tenure_settings::{Limits, Manifest, PluginIdentity};
 
+pub(crate) use self::rbac::rbac;
 use super::compile::compiler;
 use super::{say, unless_nobody_reads};
 use crate::catalog::{as_toml, examine};

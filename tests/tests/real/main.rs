@@ -7,3 +7,4 @@ mod components;
 mod faults;
 mod fence;
 mod lifecycle;
+mod rbac;

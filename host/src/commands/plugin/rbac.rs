@@ -1,0 +1,223 @@
+//! `tenure plugin rbac`: the Roles that the host's account needs so that plugins can use what they are granted.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use anyhow::bail;
+use tenure_capability::{ClusterRule, PolicyRule, Roles, Rule, smallest_roles};
+use tenure_settings::Manifest;
+
+use super::read_text;
+use crate::cli::RbacArgs;
+use crate::commands::{caution, say, unless_nobody_reads};
+use crate::reload::SettingsFile;
+
+/// Prints the Roles, and says on stderr what they give beyond the grant.
+pub(crate) fn rbac(args: &RbacArgs) -> anyhow::Result<()> {
+    check_names(args)?;
+    let (rules, sources) = rules(args)?;
+    let mut roles = smallest_roles(&rules);
+    let own = roles.namespaced.remove(&args.namespace).is_some();
+    if roles == Roles::default() {
+        bail!(
+            "{sources}: nothing there that a Role could serve; a [[grant.permission]], or a [[permission]] in a manifest, says what is"
+        );
+    }
+    if own {
+        caution(format_args!("left out: namespace {} is the host's own, and no grant reaches into it", args.namespace));
+    }
+    let subject = Subject { name: &args.account, namespace: &args.namespace };
+    let text = render(&roles, &args.name, &subject);
+    for note in roles.cluster.iter().flat_map(notes).collect::<BTreeSet<_>>() {
+        caution(format_args!("{note}"));
+    }
+    unless_nobody_reads(say!(
+        "# What the account {}/{} needs for {sources}.\n# What the host needs for itself comes with it (deploy/).\n{}",
+        args.namespace,
+        args.account,
+        text.trim_end()
+    ).map_err(Into::into))
+}
+
+/// What is granted, or requested, and where that stands.
+fn rules(args: &RbacArgs) -> anyhow::Result<(Vec<Rule>, String)> {
+    if let Some(config) = &args.config {
+        let (settings, _, _) = SettingsFile::alone(config).read()?;
+        let rules = settings.grants.into_iter().flat_map(|grant| grant.rules).collect();
+        return Ok((rules, format!("what {} grants", config.display())));
+    }
+    let mut rules = Vec::new();
+    let mut names = Vec::new();
+    for path in &args.manifests {
+        let shown = path.display().to_string();
+        rules.extend(Manifest::parse(&read_text(path)?, &shown)?.permissions);
+        names.push(shown);
+    }
+    Ok((rules, format!("what {} requests", names.join(", "))))
+}
+
+/// They are written into YAML as they are.
+fn check_names(args: &RbacArgs) -> anyhow::Result<()> {
+    let is_name = |word: &str| {
+        let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
+        let ends_well = |char: Option<char>| char.is_some_and(|char| char.is_ascii_alphanumeric());
+        ends_well(word.chars().next()) && ends_well(word.chars().last()) && word.bytes().all(is_allowed)
+    };
+    for (flag, name) in [("--name", &args.name), ("--account", &args.account), ("--namespace", &args.namespace)] {
+        if !is_name(name) {
+            bail!("{flag} {name:?} is no name; write lower-case letters, digits, '-' and '.' inside");
+        }
+    }
+    Ok(())
+}
+
+/// Who gets a Role.
+struct Subject<'a> {
+    name: &'a str,
+    namespace: &'a str,
+}
+
+/// A Role and its binding for each namespace, then a ClusterRole and its.
+fn render(roles: &Roles, name: &str, subject: &Subject<'_>) -> String {
+    let mut text = String::new();
+    for (namespace, rules) in &roles.namespaced {
+        head(&mut text, "Role", name, Some(namespace));
+        text.push_str("rules:\n");
+        rules.iter().for_each(|rule| text.push_str(&as_yaml(rule)));
+        bind(&mut text, "Role", name, Some(namespace), subject);
+    }
+    if !roles.cluster.is_empty() {
+        head(&mut text, "ClusterRole", name, None);
+        text.push_str("rules:\n");
+        for rule in &roles.cluster {
+            notes(rule).iter().for_each(|note| line(&mut text, format_args!("  # {note}")));
+            text.push_str(&as_yaml(&rule.rule));
+        }
+        bind(&mut text, "ClusterRole", name, None, subject);
+    }
+    text
+}
+
+/// Why a rule is cluster-wide, and what it gives that no plugin gets.
+fn notes(rule: &ClusterRule) -> Vec<String> {
+    let what = rule.rule.resources.join(", ");
+    let mut notes: Vec<String> = rule.why.iter().map(|why| format!("{what}: cluster-wide, {why}")).collect();
+    if rule.rule.reaches_beyond_the_grant() {
+        notes.push(format!(
+            "{what}: \"*\" is Secrets, Pods and all others in RBAC, but not in a grant; name api-groups and resources instead"
+        ));
+    }
+    notes
+}
+
+fn head(text: &mut String, kind: &str, name: &str, namespace: Option<&str>) {
+    line(text, format_args!("---\napiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\nmetadata:\n  name: {name}"));
+    if let Some(namespace) = namespace {
+        line(text, format_args!("  namespace: {namespace:?}"));
+    }
+}
+
+fn bind(text: &mut String, kind: &str, name: &str, namespace: Option<&str>, subject: &Subject<'_>) {
+    head(text, &format!("{kind}Binding"), name, namespace);
+    line(text, format_args!("roleRef:\n  apiGroup: rbac.authorization.k8s.io\n  kind: {kind}\n  name: {name}"));
+    let Subject { name, namespace } = subject;
+    line(text, format_args!("subjects:\n  - kind: ServiceAccount\n    name: {name}\n    namespace: {namespace}"));
+}
+
+fn as_yaml(rule: &PolicyRule) -> String {
+    let PolicyRule { api_groups, resources, verbs, resource_names } = rule;
+    // What stands in a checked rule is quoted alike by Rust and YAML.
+    let mut text = format!("  - apiGroups: {api_groups:?}\n    resources: {resources:?}\n    verbs: {verbs:?}\n");
+    if !resource_names.is_empty() {
+        line(&mut text, format_args!("    resourceNames: {resource_names:?}"));
+    }
+    text
+}
+
+fn line(text: &mut String, words: std::fmt::Arguments<'_>) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{words}");
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    fn rule(resources: &[&str], verbs: &[&str], namespaces: &[&str]) -> Rule {
+        let list = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+        Rule {
+            api_groups: vec![String::new()],
+            resources: list(resources),
+            verbs: list(verbs),
+            namespaces: list(namespaces),
+            resource_names: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_named_namespace_gets_a_role_and_a_pattern_a_cluster_role_that_says_why() {
+        let roles = smallest_roles(&[
+            rule(&["configmaps"], &["list", "watch"], &["shop"]),
+            rule(&["configmaps"], &["patch"], &["team-*"]),
+            rule(&["*"], &["get"], &[]),
+        ]);
+        let subject = Subject { name: "tenure", namespace: "tenure-system" };
+        expect![[r#"
+            ---
+            apiVersion: rbac.authorization.k8s.io/v1
+            kind: Role
+            metadata:
+              name: x
+              namespace: "shop"
+            rules:
+              - apiGroups: [""]
+                resources: ["configmaps"]
+                verbs: ["list", "watch"]
+            ---
+            apiVersion: rbac.authorization.k8s.io/v1
+            kind: RoleBinding
+            metadata:
+              name: x
+              namespace: "shop"
+            roleRef:
+              apiGroup: rbac.authorization.k8s.io
+              kind: Role
+              name: x
+            subjects:
+              - kind: ServiceAccount
+                name: tenure
+                namespace: tenure-system
+            ---
+            apiVersion: rbac.authorization.k8s.io/v1
+            kind: ClusterRole
+            metadata:
+              name: x
+            rules:
+              # *: cluster-wide, for objects that are in no namespace
+              # *: "*" is Secrets, Pods and all others in RBAC, but not in a grant; name api-groups and resources instead
+              - apiGroups: [""]
+                resources: ["*"]
+                verbs: ["get"]
+              # configmaps: cluster-wide, RBAC has no patterns, and the grant is for namespaces "team-*"
+              - apiGroups: [""]
+                resources: ["configmaps"]
+                verbs: ["patch"]
+            ---
+            apiVersion: rbac.authorization.k8s.io/v1
+            kind: ClusterRoleBinding
+            metadata:
+              name: x
+            roleRef:
+              apiGroup: rbac.authorization.k8s.io
+              kind: ClusterRole
+              name: x
+            subjects:
+              - kind: ServiceAccount
+                name: tenure
+                namespace: tenure-system
+        "#]]
+        .assert_eq(&render(&roles, "x", &subject));
+    }
+}
