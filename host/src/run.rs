@@ -247,6 +247,7 @@ fn start_tasks(
         cluster: Arc::clone(&house.cluster),
         grants: told.granted,
         limits: settings.limits.clone(),
+        pod: settings.election.pod_name.clone(),
         protected: Protected {
             host_namespaces: place.host_namespaces(),
             locks: vec![(place.lock.namespace.clone(), place.lock.name.clone())],

@@ -9,7 +9,9 @@ use tenure_election::Clock;
 use crate::barrier::{self, BarrierReport};
 use crate::discovery::Discovery;
 use crate::reader::{GetQuery, ListQuery, LivePage, Reader};
-use crate::{ApiError, ClusterError, Hub, Object, ResolveError, Resource, ResourceKey, WatchKey};
+use crate::{
+    ApiError, ClusterError, Hub, Impersonated, Object, ResolveError, Resource, ResourceKey, Review, Reviewed, WatchKey,
+};
 
 /// One API server.
 pub struct Cluster {
@@ -91,6 +93,14 @@ impl Cluster {
     /// What the server answered (410 `Expired` for an old continue token), or that it did not answer within 30 s.
     pub async fn list_live(&self, resource: &ResourceKey, query: &ListQuery) -> Result<LivePage, ApiError> {
         self.reader.list(resource, query).await
+    }
+
+    /// Asks the API server what it would allow: `account`, or the host itself.
+    ///
+    /// # Errors
+    /// What the server answered instead (403: the host may not ask), or that it did not answer within 30 s.
+    pub async fn review(&self, account: Option<&Impersonated>, asked: &Review<'_>) -> Result<Reviewed, ApiError> {
+        self.reader.review(account, asked).await
     }
 
     /// Waits until the cache holds everything that was written to `watches` before this call, at most `limit`.

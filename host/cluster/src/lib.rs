@@ -4,6 +4,7 @@
 //! once the term's authority has ended. Decides nothing about who leads (room `election`) or what a plugin may do (room
 //! `capability`), and knows no guest.
 
+mod account;
 mod barrier;
 mod cluster;
 mod discovery;
@@ -17,6 +18,7 @@ mod reader;
 mod resource;
 mod selector;
 
+pub use account::{Impersonated, InvalidAccount, Review, Reviewed};
 pub use barrier::{BarrierOutcome, BarrierReport, WatchBarrier};
 pub use cluster::Cluster;
 pub use error::{ApiError, ApiStatus, ClusterError, ResolveError};

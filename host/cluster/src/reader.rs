@@ -1,6 +1,7 @@
 //! Reads that go to the API server: one object, one page, and the raw requests discovery, cache and barrier are made of.
 //! Holds no cache, retries nothing, writes nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use kube::client::Body;
 use tokio::time::{Instant, timeout_at};
 
 use crate::object::ListPage;
-use crate::{ApiError, ApiStatus, InvalidPath, MalformedObject, Object, ResourceKey};
+use crate::{ApiError, ApiStatus, Impersonated, InvalidPath, MalformedObject, Object, ResourceKey};
 
 /// How long one read, or one page of a list, may take.
 pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -47,6 +48,8 @@ pub struct GetQuery {
     pub subresource: Option<String>,
     /// Only `metadata`, as `PartialObjectMetadata`.
     pub metadata_only: bool,
+    /// In whose name; `None`: the host's own.
+    pub impersonated: Option<Arc<Impersonated>>,
 }
 
 /// What to read of a collection.
@@ -64,6 +67,8 @@ pub struct ListQuery {
     pub continue_token: Option<String>,
     /// Only `metadata`, as `PartialObjectMetadata`.
     pub metadata_only: bool,
+    /// In whose name; `None`: the host's own.
+    pub impersonated: Option<Arc<Impersonated>>,
 }
 
 /// One page of a live list.
@@ -90,6 +95,10 @@ impl Reader {
         Self { client }
     }
 
+    pub(crate) const fn client(&self) -> &kube::Client {
+        &self.client
+    }
+
     pub(crate) async fn get(
         &self,
         resource: &ResourceKey,
@@ -99,7 +108,7 @@ impl Reader {
     ) -> Result<Object, ApiError> {
         let path = resource.path(namespace, Some(name), query.subresource.as_deref())?;
         let accept = if query.metadata_only { Accept::MetadataOfObject } else { Accept::Json };
-        let bytes = self.read(&path, accept, READ_TIMEOUT).await?;
+        let bytes = self.read_as_user(&path, accept, READ_TIMEOUT, query.impersonated.as_deref()).await?;
         Object::parse(&bytes).map_err(|source| malformed(&path, source))
     }
 
@@ -115,7 +124,7 @@ impl Reader {
                 ("continue", query.continue_token.as_deref()),
             ],
         );
-        let page = self.page(&path, resource, query.metadata_only).await?;
+        let page = self.page(&path, resource, query).await?;
         Ok(LivePage {
             items: page.items,
             continue_token: page.metadata.continue_token.filter(|token| !token.is_empty()),
@@ -124,12 +133,13 @@ impl Reader {
         })
     }
 
-    async fn page(&self, path: &str, resource: &ResourceKey, metadata_only: bool) -> Result<ListPage, ApiError> {
-        if !metadata_only {
-            let bytes = self.read(path, Accept::Json, READ_TIMEOUT).await?;
+    async fn page(&self, path: &str, resource: &ResourceKey, query: &ListQuery) -> Result<ListPage, ApiError> {
+        let user = query.impersonated.as_deref();
+        if !query.metadata_only {
+            let bytes = self.read_as_user(path, Accept::Json, READ_TIMEOUT, user).await?;
             return ListPage::parse(&bytes, resource).map_err(|source| malformed(path, source));
         }
-        let bytes = self.read(path, Accept::MetadataOfList, READ_TIMEOUT).await?;
+        let bytes = self.read_as_user(path, Accept::MetadataOfList, READ_TIMEOUT, user).await?;
         let partial = ResourceKey {
             group: "meta.k8s.io".into(),
             version: "v1".into(),
@@ -152,8 +162,18 @@ impl Reader {
 
     /// One GET, whole.
     pub(crate) async fn read(&self, path: &str, accept: Accept, limit: Duration) -> Result<Bytes, ApiError> {
+        self.read_as_user(path, accept, limit, None).await
+    }
+
+    async fn read_as_user(
+        &self,
+        path: &str,
+        accept: Accept,
+        limit: Duration,
+        user: Option<&Impersonated>,
+    ) -> Result<Bytes, ApiError> {
         let deadline = Instant::now() + limit;
-        let response = self.open(path, accept, limit).await?;
+        let response = self.open_as_user(path, accept, limit, user).await?;
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
         match timeout_at(deadline, body).await {
             Ok(Ok(collected)) => Ok(collected.to_bytes()),
@@ -164,10 +184,23 @@ impl Reader {
 
     /// One GET up to the headers of a successful answer; the body is the caller's. An answer that is no success is an error.
     pub(crate) async fn open(&self, path: &str, accept: Accept, limit: Duration) -> Result<Response<Body>, ApiError> {
-        let request = Request::get(path)
+        self.open_as_user(path, accept, limit, None).await
+    }
+
+    async fn open_as_user(
+        &self,
+        path: &str,
+        accept: Accept,
+        limit: Duration,
+        user: Option<&Impersonated>,
+    ) -> Result<Response<Body>, ApiError> {
+        let mut request = Request::get(path)
             .header(ACCEPT, accept.header())
             .body(Body::empty())
             .map_err(|_| InvalidPath::Target { url: path.to_owned() })?;
+        if let Some(user) = user {
+            user.sign(request.headers_mut());
+        }
         let timed_out = || ApiError::Timeout { method_and_path: method_and_path(path), limit };
         let deadline = Instant::now() + limit;
         let response = timeout_at(deadline, self.client.send(request)).await.map_err(|_| timed_out())?;

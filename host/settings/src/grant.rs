@@ -5,6 +5,7 @@ use tenure_capability::Rule;
 
 use crate::PluginIdentity;
 use crate::document::{DocumentError, Source};
+use crate::identity::{is_dns_label, is_dns_name};
 use crate::raw::RawGrant;
 
 /// Hex characters of a SHA-256.
@@ -17,14 +18,46 @@ pub struct Grant {
     pub plugin: String,
     /// The SHA-256 of the Wasm this is for, as 64 lower-case hex characters; `None`: any.
     pub digest: Option<String>,
+    /// The account under which the plugin's requests go out; `None`: the host's own.
+    pub service_account: Option<ServiceAccount>,
     /// What is allowed.
     pub rules: Vec<Rule>,
     matcher: GlobMatcher,
 }
 
+/// A ServiceAccount of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceAccount {
+    /// Where it is.
+    pub namespace: String,
+    /// What it is called.
+    pub name: String,
+}
+
+impl ServiceAccount {
+    /// What the API server calls it.
+    #[must_use]
+    pub fn user(&self) -> String {
+        format!("system:serviceaccount:{}:{}", self.namespace, self.name)
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (namespace, name) = text.split_once('/')?;
+        let is_one = is_dns_label(namespace) && is_dns_name(name);
+        is_one.then(|| Self { namespace: namespace.to_owned(), name: name.to_owned() })
+    }
+}
+
+impl std::fmt::Display for ServiceAccount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
 impl PartialEq for Grant {
     fn eq(&self, other: &Self) -> bool {
-        (&self.plugin, &self.digest, &self.rules) == (&other.plugin, &other.digest, &other.rules)
+        (&self.plugin, &self.digest, &self.service_account, &self.rules)
+            == (&other.plugin, &other.digest, &other.service_account, &other.rules)
     }
 }
 
@@ -75,10 +108,18 @@ impl Grant {
                 message: format!("{:?} is no SHA-256; write \"sha256:\" and 64 hex characters", given.value),
             })
         });
+        let service_account = source.given(&raw.service_account).map(|given| {
+            ServiceAccount::read(&given.value).ok_or_else(|| DocumentError::Value {
+                place: given.place,
+                key: "grant.service-account".to_owned(),
+                message: format!("{:?} is no ServiceAccount; write \"<namespace>/<name>\"", given.value),
+            })
+        });
         let rules = raw.permission.iter().map(|rule| read_rule(rule, source, "grant.permission"));
         Ok(Self {
             plugin: plugin.value.clone(),
             digest: digest.transpose()?,
+            service_account: service_account.transpose()?,
             rules: rules.collect::<Result<_, _>>()?,
             matcher,
         })

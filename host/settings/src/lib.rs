@@ -24,7 +24,7 @@ mod variables;
 pub use document::DocumentError;
 pub use election::{ElectionSettings, OnLoss};
 pub use flags::Flags;
-pub use grant::Grant;
+pub use grant::{Grant, ServiceAccount};
 pub use identity::{InvalidPluginIdentity, PluginIdentity};
 pub use limits::{LimitError, Limits, RequestedLimits};
 pub use manifest::{By, Chunk, Enqueue, Fence, MANIFEST_BYTES_MAX, Manifest, ManifestError, Recurrence, RunOn, Watch};

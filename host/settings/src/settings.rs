@@ -178,7 +178,6 @@ pub(crate) static FORM: Form = Form {
         ("election.resource-lock", "the lock is a Lease; remove the key"),
         ("election.also-hold", "only one lock can be held; remove the key"),
         ("grant.key", "pin the Wasm by `digest`"),
-        ("grant.service-account", "requests go out under the host's own account; remove the key"),
     ],
 };
 

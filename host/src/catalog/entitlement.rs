@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tenure_capability::{Rule, missing};
 use tenure_console::GrantedBy;
 use tenure_plugin_source::Artifact;
-use tenure_settings::{Grant, Manifest, PluginIdentity};
+use tenure_settings::{Grant, Manifest, PluginIdentity, ServiceAccount};
 use tokio::sync::watch;
 
 use super::load::{Refusal, as_toml};
@@ -20,6 +20,8 @@ pub(crate) struct Entitlement {
     identity: PluginIdentity,
     digest: String,
     manifest: Arc<Manifest>,
+    /// Under which it works, as the grants were when it was loaded.
+    account: Option<ServiceAccount>,
     /// What was found, and by which grants.
     judged: Mutex<(Grants, Option<Refusal>)>,
 }
@@ -32,8 +34,10 @@ impl Entitlement {
             identity: artifact.identity.clone(),
             digest: artifact.digest.clone(),
             manifest: Arc::clone(&artifact.manifest),
+            account: None,
             judged: Mutex::new((Arc::clone(&now), None)),
         };
+        entitlement.account = entitlement.account_by(&now);
         let refusal = entitlement.judge(&now);
         entitlement.judged = Mutex::new((now, refusal));
         entitlement
@@ -50,13 +54,44 @@ impl Entitlement {
         judged.1.clone()
     }
 
+    /// The account under which the plugin works; `None`: the host's own.
+    pub(crate) fn account(&self) -> Option<&ServiceAccount> {
+        self.account.as_ref()
+    }
+
+    /// Whether the grants name another account now than the one it works under: then it has to be loaded again.
+    pub(crate) fn is_for_another_account(&self) -> bool {
+        self.account_by(&self.grants.borrow()) != self.account
+    }
+
     /// What the plugin's rights hang on now.
     pub(crate) fn granted_by(&self) -> GrantedBy {
         let pinned = self.rules(&self.grants.borrow(), Grant::is_pinned);
         if missing(&self.manifest.permissions, &pinned).is_empty() { GrantedBy::Digest } else { GrantedBy::Name }
     }
 
+    /// The first one named; with others, the plugin is refused.
+    fn account_by(&self, grants: &[Grant]) -> Option<ServiceAccount> {
+        self.accounts(grants).next().cloned()
+    }
+
+    fn accounts<'a>(&'a self, grants: &'a [Grant]) -> impl Iterator<Item = &'a ServiceAccount> {
+        let matching = grants.iter().filter(|grant| grant.matches(&self.identity, &self.digest));
+        matching.filter_map(|grant| grant.service_account.as_ref())
+    }
+
     fn judge(&self, grants: &[Grant]) -> Option<Refusal> {
+        let now = self.account_by(grants);
+        if let Some(other) = self.accounts(grants).find(|account| Some(*account) != now.as_ref()) {
+            return Some(Refusal::for_want_of_a_grant(format!(
+                "its grants name several accounts, among them {other}; a plugin works under one: leave one `service-account` in the \
+                 [[grant]]s that match {:?}",
+                self.identity.as_str()
+            )));
+        }
+        if now != self.account {
+            return Some(Refusal::for_want_of_a_grant("its grants name another service-account now"));
+        }
         let missing = missing(&self.manifest.permissions, &self.rules(grants, |_| true));
         if missing.is_empty() {
             return None;

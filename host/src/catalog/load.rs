@@ -15,8 +15,10 @@ use tenure_settings::{By, Enqueue, Limits, Manifest, Recurrence, RunOn, Watch};
 use tokio::sync::watch;
 
 use super::entitlement::{Entitlement, Grants};
+use super::impersonate::become_account;
 use super::ready::{Budgets, Ready, ResolvedEnqueue, ResolvedWatch};
 use super::trial;
+use super::visible::Visible;
 use crate::supervise::{Generation, describe};
 
 /// What is told of a refusal at most, in bytes: it stands in the log, in status and in each answer about it, and quotes what
@@ -64,6 +66,8 @@ pub(crate) struct Loader {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) grants: watch::Receiver<Grants>,
     pub(crate) limits: Limits,
+    /// The Pod this process is in.
+    pub(crate) pod: Option<String>,
     pub(crate) protected: Protected,
     /// Whether standbys keep their caches filled.
     pub(crate) warm: bool,
@@ -85,6 +89,10 @@ impl Loader {
         // What it may do is what it requests, not what it is granted.
         let capability = Capability::new(manifest.permissions.clone(), self.protected.clone())
             .map_err(|error| Refusal::for_good(describe(&error)))?;
+        let impersonated = match entitlement.account() {
+            Some(account) => Some(Arc::new(become_account(account, self.pod.as_deref(), &self.cluster).await?)),
+            None => None,
+        };
         let Examined { loaded, budgets, schedules } =
             examine(&self.sandbox, artifact.wasm.clone(), &manifest, identity, &self.limits).await?;
 
@@ -104,6 +112,8 @@ impl Loader {
             loaded,
             capability,
             entitlement: Arc::new(entitlement),
+            impersonated,
+            visible: Visible::Everything,
             watches,
             schedules,
             settings_json: manifest.settings.to_string(),
@@ -113,6 +123,9 @@ impl Loader {
             budgets,
             _warm: Arc::default(),
         };
+        if let Some(account) = &ready.impersonated {
+            ready.visible = Visible::to(Arc::clone(account), ready.watch_keys(), Arc::clone(&self.cluster));
+        }
         if self.warm {
             ready._warm = ready.watch_keys().into_iter().map(|key| self.cluster.hub().subscribe(key)).collect();
         }

@@ -5,10 +5,12 @@
 mod entitlement;
 mod feed;
 mod holdings;
+mod impersonate;
 mod load;
 mod ready;
 mod reporter;
 mod trial;
+mod visible;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,10 +27,12 @@ use tokio::task::JoinSet;
 pub(crate) use self::entitlement::Grants;
 pub(crate) use self::feed::HubFeed;
 use self::holdings::{Holdings, Left};
+pub(crate) use self::impersonate::POD_NAME;
 use self::load::Refusal;
 pub(crate) use self::load::{Loader, as_toml, examine};
 pub(crate) use self::ready::{Interest, Ready, ResolvedEnqueue};
 pub(crate) use self::reporter::Reporter;
+pub(crate) use self::visible::Visible;
 use crate::board::Board;
 use crate::supervise::Generation;
 
@@ -358,6 +362,10 @@ impl Catalog {
                 continue;
             };
             self.want(identity, None);
+            if ready.entitlement.is_for_another_account() {
+                self.load(identity);
+                continue;
+            }
             self.refuse(identity, refusal);
             let artifact = self.known.get(identity).and_then(|known| known.artifact.as_ref());
             if artifact.is_none_or(|artifact| ready.is_made_of(artifact)) {

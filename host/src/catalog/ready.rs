@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenure_capability::{Capability, NamespaceFilter};
-use tenure_cluster::{FieldSelector, Object, ResourceKey, Selector, Subscription, WatchKey};
+use tenure_cluster::{FieldSelector, Impersonated, Object, ResourceKey, Selector, Subscription, WatchKey};
 use tenure_plugin_source::Artifact;
 use tenure_reconcile::Schedule;
 use tenure_sandbox::{InstanceLimits, Kind, Loaded};
 use tenure_settings::{By, Manifest};
 
 use super::entitlement::Entitlement;
+use super::visible::Visible;
 use crate::supervise::Generation;
 
 /// Everything a runner needs of its plugin. Cheap to clone: the code and the subscriptions are shared.
@@ -31,6 +32,10 @@ pub(crate) struct Ready {
     pub(crate) capability: Capability,
     /// Whether the grants cover what it requests, as they are now.
     pub(crate) entitlement: Arc<Entitlement>,
+    /// The account in whose name its requests go out, unless that is the host's own.
+    pub(crate) impersonated: Option<Arc<Impersonated>>,
+    /// What of the cache it may be shown.
+    pub(crate) visible: Visible,
     /// What makes work for it.
     pub(crate) watches: Vec<ResolvedWatch>,
     /// What makes work for it by the clock.

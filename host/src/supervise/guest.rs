@@ -119,7 +119,13 @@ impl Guest {
     fn cached(&self, resource: &ResourceKey, namespace: Option<&str>) -> Option<&WatchKey> {
         self.ready
             .key_for(resource, namespace)
+            .filter(|key| self.ready.visible.shows(key))
             .filter(|key| self.term.house.cluster.hub().state(key) == WatchState::Synced)
+    }
+
+    /// As [`Self::cached`], for one object by its name.
+    fn cached_for_get(&self, resource: &ResourceKey, namespace: Option<&str>) -> Option<&WatchKey> {
+        self.cached(resource, namespace).filter(|key| self.ready.visible.answers_get(key))
     }
 
     async fn read_one(&self, object: &ObjectRef, options: &GetOptions) -> Result<String, Error> {
@@ -134,8 +140,8 @@ impl Guest {
             name: Some(&object.name),
             labels_written: &[],
         })?;
-        let cached =
-            if options.live || options.subresource.is_some() { None } else { self.cached(&resource, namespace) };
+        let from_cache = !options.live && options.subresource.is_none();
+        let cached = self.cached_for_get(&resource, namespace).filter(|_| from_cache);
         if let Some(key) = cached {
             self.still_leading()?;
             let found = self.term.house.cluster.hub().get(key, namespace, &object.name);
@@ -143,7 +149,11 @@ impl Guest {
             return Ok(if options.metadata_only { found.metadata_json() } else { found.json().to_owned() });
         }
         self.admit(paid)?;
-        let query = GetQuery { subresource: options.subresource.clone(), metadata_only: options.metadata_only };
+        let query = GetQuery {
+            subresource: options.subresource.clone(),
+            metadata_only: options.metadata_only,
+            impersonated: self.ready.impersonated.clone(),
+        };
         let read = self.term.house.cluster.get_live(&resource, namespace, &object.name, &query).await;
         read.map(|object| object.json().to_owned()).map_err(answer::api_failed)
     }
@@ -168,7 +178,8 @@ impl Guest {
             return page::from_cache(self.term.house.cluster.hub(), key, namespace, options, &granted);
         }
         self.admit(paid)?;
-        page::from_api(&self.term.house.cluster, &resource, namespace, options, &granted).await
+        let impersonated = self.ready.impersonated.clone();
+        page::from_api(&self.term.house.cluster, &resource, namespace, options, &granted, impersonated).await
     }
 
     /// Everything between a guest's wish to write and the gate. `build` gets what the wish was resolved to.
@@ -191,7 +202,7 @@ impl Guest {
         })?;
         self.admit(paid)?;
         let dry_run = self.is_dry_run(intent.options.dry_run);
-        let mut write = build(resource.clone(), namespace);
+        let mut write = build(resource.clone(), namespace).impersonating(self.ready.impersonated.clone());
         if intent.verb != Verb::Delete {
             write = write.with_field_manager(&self.ready.field_manager);
         }
@@ -247,7 +258,7 @@ impl Guest {
             labels_written: labels,
         });
         let Err(denied) = creating else { return Ok(body) };
-        let cached = self.cached(resource, namespace);
+        let cached = self.cached_for_get(resource, namespace);
         let existing = cached.and_then(|key| self.term.house.cluster.hub().get(key, namespace, &object.name));
         let existing = existing.ok_or(denied)?;
         answer::set_uid(&mut body, &existing.uid)?;
@@ -275,11 +286,12 @@ impl Guest {
     async fn uid_of(&self, object: &ObjectRef) -> Option<String> {
         let Resolved { resource, paid } = self.resolve(&object.kind).await.ok()?;
         let namespace = answer::namespace_of(&resource, object).ok()?;
-        if let Some(key) = self.cached(&resource, namespace) {
+        if let Some(key) = self.cached_for_get(&resource, namespace) {
             return Some(self.term.house.cluster.hub().get(key, namespace, &object.name)?.uid.to_string());
         }
         self.admit(paid).ok()?;
-        let query = GetQuery { subresource: None, metadata_only: true };
+        let impersonated = self.ready.impersonated.clone();
+        let query = GetQuery { subresource: None, metadata_only: true, impersonated };
         let read = self.term.house.cluster.get_live(&resource, namespace, &object.name, &query).await;
         read.ok().map(|object| object.uid.to_string())
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tenure_capability::NamespaceFilter;
-use tenure_cluster::{Cluster, FieldSelector, Hub, ListQuery, Object, ResourceKey, Selector, WatchKey};
+use tenure_cluster::{Cluster, FieldSelector, Hub, Impersonated, ListQuery, Object, ResourceKey, Selector, WatchKey};
 use tenure_sandbox::{Error, ListOptions, Page};
 
 use super::answer;
@@ -49,6 +49,7 @@ pub(crate) async fn from_api(
     namespace: Option<&str>,
     options: &ListOptions,
     granted: &NamespaceFilter,
+    impersonated: Option<Arc<Impersonated>>,
 ) -> Result<Page, Error> {
     if options.continue_token.as_deref().is_some_and(|token| token.starts_with(CACHE_TOKEN)) {
         return Err(expired());
@@ -60,6 +61,7 @@ pub(crate) async fn from_api(
         limit: u32::try_from(items_max(options)).ok(),
         continue_token: options.continue_token.clone(),
         metadata_only: options.metadata_only,
+        impersonated,
     };
     let page = cluster.list_live(resource, &query).await.map_err(answer::api_failed)?;
     let shown = page.items.iter().filter(|object| granted.admits_object(object.namespace.as_deref(), &object.name));

@@ -35,7 +35,7 @@ impl Prepared {
         let watch = &plugin.watches[*kind];
         let cached = plugin
             .key_for(&watch.resource, namespace.as_deref())
-            .filter(|_| watched.selects(&ready.key))
+            .filter(|key| watched.selects(&ready.key) && plugin.visible.shows(key))
             .and_then(|key| term.house.cluster.hub().get(key, namespace.as_deref(), name));
         let last_known = watched.last_known(&ready.key);
         // Deleted and made anew before this call: first the plugin hears of the one that went.
@@ -87,7 +87,8 @@ impl Prepared {
         let Some(resource) = self.live else { return Ok((self.request, self.current)) };
         let reference = &self.request.object;
         let (namespace, name) = (reference.namespace.as_deref(), &reference.name);
-        match term.house.cluster.get_live(&resource, namespace, name, &GetQuery::default()).await {
+        let query = GetQuery { impersonated: plugin.impersonated.clone(), ..GetQuery::default() };
+        match term.house.cluster.get_live(&resource, namespace, name, &query).await {
             Ok(object) => {
                 if object.deletion || plugin.interest(&resource, &object) != Interest::Selected {
                     self.request.cause = Cause::Deleted;

@@ -29,7 +29,7 @@ use super::schedules::{self, Schedules};
 use super::term::TermContext;
 use super::watched::Watched;
 use super::workers::Workers;
-use crate::catalog::{Interest, Ready};
+use crate::catalog::{Interest, Ready, Visible};
 
 /// How often gauges and the row in status are brought up to date.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
@@ -51,6 +51,11 @@ pub(crate) struct Runner {
     circuit_message: Option<String>,
     watched: Watched,
     mapped: Mapped,
+    /// What of the cache the plugin may be shown, and the watches of which it is.
+    visible: Visible,
+    shown: BTreeSet<WatchKey>,
+    /// Hidden ones that were filled meanwhile, or shown before: to be looked at as a whole when they are shown.
+    unseen: BTreeSet<WatchKey>,
     /// Watches that have been filled in this term.
     filled: Vec<WatchKey>,
     /// Watches that do not follow the server now, and why.
@@ -85,6 +90,9 @@ impl Runner {
             circuit_message: None,
             watched: Watched::default(),
             mapped: Mapped::default(),
+            visible: ready.visible.clone(),
+            shown: BTreeSet::new(),
+            unseen: BTreeSet::new(),
             filled: Vec::new(),
             failing: BTreeMap::new(),
             workers: Workers::default(),
@@ -151,6 +159,7 @@ impl Runner {
 
     async fn work(&mut self, mut changes: Changes) -> anyhow::Result<()> {
         let (kill, stop) = (self.term.kill.clone(), self.stop.clone());
+        self.look_at_rights();
         let mut show = tokio::time::interval(SHOW_EVERY);
         show.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -168,6 +177,7 @@ impl Runner {
                 () = stop.cancelled(), if !stopping => {}
                 Some(called) = self.calls.join_next(), if !self.calls.is_empty() => self.called(called?),
                 Some(key) = self.own_writes.seen() => self.queue.release(&key),
+                () = self.visible.changed(), if !stopping => self.look_at_rights(),
                 Some((key, change)) = changes.next(), if !stopping => match change {
                     Some(change) => self.changed(key, change),
                     None => bail!("the watch of {key} ended though nobody asked for it"),
@@ -189,7 +199,47 @@ impl Runner {
         [queue, circuit, budget, self.schedules.next(now)].into_iter().flatten().fold(now + SHOW_EVERY, Instant::min)
     }
 
+    /// Takes up what the plugin may be shown from now on, and lets go of what it may not. What is hidden is not deleted: no call
+    /// tells of it, and those that wait are dropped.
+    fn look_at_rights(&mut self) {
+        for key in self.ready.watch_keys() {
+            let shows = self.visible.shows(&key);
+            if shows {
+                if self.shown.insert(key.clone()) && self.unseen.remove(&key) {
+                    self.changed(key, Change::Resynced);
+                }
+            } else {
+                if self.shown.remove(&key) {
+                    self.unseen.insert(key.clone());
+                    tracing::warn!(plugin = self.ready.identity, watch = %key, "its account may no longer see what this watch holds");
+                    self.watched.hide(self.ready.kind_of(&key.resource), key.namespace.as_deref());
+                }
+                if let Some(why) = self.visible.hidden_because(&key) {
+                    self.failing.insert(key, why);
+                    self.show_state();
+                }
+            }
+        }
+    }
+
+    /// Whether the plugin may be told of this key's object.
+    fn may_be_told(&self, key: &Key) -> bool {
+        match key {
+            Key::Object { kind, namespace, .. } => {
+                let watch = self.ready.key_for(&self.ready.watches[*kind].resource, namespace.as_deref());
+                watch.is_some_and(|watch| self.shown.contains(watch))
+            }
+            Key::Schedule(_) => true,
+        }
+    }
+
     fn changed(&mut self, key: WatchKey, change: Change) {
+        if !self.shown.contains(&key) && !matches!(change, Change::Failing { .. }) {
+            if change == Change::Resynced {
+                self.unseen.insert(key);
+            }
+            return;
+        }
         let now = Instant::now();
         let kind = self.ready.kind_of(&key.resource);
         let reached = self.reached(&key, &change);
@@ -282,6 +332,10 @@ impl Runner {
                 return;
             }
             let Some(ready) = self.queue.poll(now) else { return };
+            if !self.may_be_told(&ready.key) {
+                self.queue.done(now, &ready.key, Done::Ok);
+                continue;
+            }
             self.metrics.observe_waited(now.saturating_duration_since(ready.queued_at));
             self.start(ready);
         }

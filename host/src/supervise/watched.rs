@@ -84,6 +84,19 @@ impl Watched {
         }
     }
 
+    /// The plugin may no longer be shown what is in `scope` (a namespace, or all): as if it had never been.
+    pub(crate) fn hide(&mut self, kind: usize, scope: Option<&str>) {
+        let is_hidden = |key: &Key| match key {
+            Key::Object { kind: of, namespace, .. } => {
+                *of == kind && (scope.is_none() || namespace.as_deref() == scope)
+            }
+            Key::Schedule(_) => false,
+        };
+        self.selected.retain(|key| !is_hidden(key));
+        self.last_known.retain(|key, _| !is_hidden(key));
+        self.released.retain(|key, _| !is_hidden(key));
+    }
+
     /// Whether the object of `key` is selected.
     pub(crate) fn selects(&self, key: &Key) -> bool {
         self.selected.contains(key)

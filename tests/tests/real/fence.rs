@@ -1,6 +1,7 @@
 //! The Lease fence as shipped: an API server that has it refuses what a replica writes that does not hold the lock, however it
 //! writes, and what comes late from one that held it.
 
+use super::rbac::{give_what_is_granted, grant_to_bot, modest};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
@@ -11,17 +12,32 @@ use tenure_tests::{LEASE, Options, RealApi, World, until};
 const FENCE: &str = include_str!("../../../deploy/kustomize/components/fence/lease-fence.yaml");
 const ANCHOR: &str = include_str!("../../../deploy/kustomize/components/fence/anchor.yaml");
 
+/// Under which account the probe's writes go out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Under {
+    Host,
+    /// One of its own, by impersonation; the fence names it.
+    Bot,
+}
+
 /// A world whose namespace of work is behind the fence, with replicas and a probe at work.
-async fn fenced(api: &RealApi, replicas: &[(&str, &[(&str, &str)])], behaviour: &str) -> World {
+async fn fenced(api: &RealApi, under: Under, replicas: &[(&str, &[(&str, &str)])], behaviour: &str) -> World {
     // Profile default: a stall of this machine that ends a fast term is not what these are about.
     let mut world = World::on(api, Options { profile: "default", ..Options::default() }).await;
+    let mut accounts = format!("{:?}", world.account());
+    if under == Under::Bot {
+        grant_to_bot(&world);
+        give_what_is_granted(&world).await;
+        accounts = format!("{accounts}, {:?}", bot(&world));
+    }
     for document in FENCE.split("\n---\n").chain(ANCHOR.split("\n---\n")) {
         // Another world's fence has another account and another Lease, and so another name.
         let document = document
             .replace("name: host.tenure.dev", &format!("name: {LEASE}"))
             .replace("fence.tenure.dev", &format!("fence.{}.tenure.dev", world.names.system))
             .replace("lease-anchor.tenure.dev", &format!("lease-anchor.{}.tenure.dev", world.names.system))
-            .replace("tenure-system", &world.names.system);
+            .replace("tenure-system", &world.names.system)
+            .replace(&format!("username == {:?}", world.account()), &format!("username in [{accounts}]"));
         create(&world, &serde_saphyr::from_str(&document).expect("the fence is YAML")).await;
     }
     let label = Patch::Merge(json!({"metadata": {"labels": {"tenure.dev/fenced": "true"}}}));
@@ -31,8 +47,14 @@ async fn fenced(api: &RealApi, replicas: &[(&str, &[(&str, &str)])], behaviour: 
         world.start_with(name, environment).await;
         world.leader().await;
     }
-    world.drop_in(&world.probe("probe", behaviour, "1")).await;
+    let probe = world.probe("probe", behaviour, "1");
+    world.drop_in(&if under == Under::Bot { modest(&world, probe) } else { probe }).await;
     world
+}
+
+/// The account of its own, as the API server calls it.
+fn bot(world: &World) -> String {
+    format!("system:serviceaccount:{}:bot", world.names.work)
 }
 
 async fn create(world: &World, object: &Value) {
@@ -62,7 +84,7 @@ fn config_map(name: &str) -> ConfigMap {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_does_not_hold_the_lock_cannot_write_in_any_way_and_who_does_can_in_all() {
     let Some(api) = RealApi::shared().await else { return };
-    let world = fenced(&api, &[("replica-0", &[]), ("replica-1", &[])], "stamp").await;
+    let world = fenced(&api, Under::Host, &[("replica-0", &[]), ("replica-1", &[])], "stamp").await;
     let work = world.names.work.clone();
     // What no plugin of this world may, so that only the fence decides below.
     let rule = json!({"apiGroups": [""], "resources": ["pods", "pods/status", "pods/eviction"], "verbs": ["*"]});
@@ -147,8 +169,17 @@ async fn who_does_not_hold_the_lock_cannot_write_in_any_way_and_who_does_can_in_
 /// What no check in this process can close, a pause between the last look at the clocks and `write(2)`, the fence does.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_stopped_after_the_last_look_is_refused_when_it_comes_out() {
+    stopped_write_is_refused(Under::Host).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_is_one_in_the_name_of_another_account_that_the_fence_names() {
+    stopped_write_is_refused(Under::Bot).await;
+}
+
+async fn stopped_write_is_refused(under: Under) {
     let Some(api) = RealApi::shared().await else { return };
-    let mut world = fenced(&api, &[("stopped", &[("TENURE_STOP_AT", "after-last-look")])], "burst").await;
+    let mut world = fenced(&api, under, &[("stopped", &[("TENURE_STOP_AT", "after-last-look")])], "burst").await;
     world.config_map("probe", &world.names.work, "target", json!({})).await;
     world.replica("stopped").stopped().await;
     let term = world.term().await.expect("a term");

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use tenure_tests::{Options, Plugin, RealApi, World, program, until};
 
 /// What the probe needs to stamp ConfigMaps.
-const VERBS: [&str; 3] = ["list", "watch", "patch"];
+pub(super) const VERBS: [&str; 3] = ["list", "watch", "patch"];
 
 /// A world whose host may do no more for plugins than what is created in it.
-async fn without_rights(api: &RealApi) -> World {
+pub(super) async fn without_rights(api: &RealApi) -> World {
     let world = World::on(api, Options { profile: "default", ..Options::default() }).await;
     let roles: Api<ClusterRole> = Api::all(world.client());
     roles.delete(&world.names.system, &DeleteParams::default()).await.expect("the role can be deleted");
@@ -23,9 +23,8 @@ async fn without_rights(api: &RealApi) -> World {
     world
 }
 
-/// The probe, requesting what it needs where it works.
-fn modest(world: &World) -> Plugin {
-    let probe = world.probe("probe", "stamp", "1");
+/// A probe, requesting what it needs where it works.
+pub(super) fn modest(world: &World, probe: Plugin) -> Plugin {
     let manifest = probe
         .manifest
         .replace(r#"["get", "list", "watch", "create", "patch"]"#, &format!("{VERBS:?}"))
@@ -35,7 +34,7 @@ fn modest(world: &World) -> Plugin {
 }
 
 /// The documents that the command prints about a file.
-fn printed(world: &World, about: &[&str]) -> Vec<Value> {
+pub(super) fn printed(world: &World, about: &[&str]) -> Vec<Value> {
     let output = Command::new(program())
         .args(["plugin", "rbac", "--namespace", &world.names.system])
         .args(about)
@@ -48,7 +47,7 @@ fn printed(world: &World, about: &[&str]) -> Vec<Value> {
     documents.collect()
 }
 
-async fn create(world: &World, object: &Value) {
+pub(super) async fn create(world: &World, object: &Value) {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let version = text(&object["apiVersion"]);
     let (group, version) = version.split_once('/').expect("a group and a version");
@@ -59,6 +58,27 @@ async fn create(world: &World, object: &Value) {
     };
     let object = serde_json::from_value(object.clone()).expect("an object");
     api.create(&PostParams::default(), &object).await.expect("the object can be created");
+}
+
+/// A grant to the probe to stamp where it works, under the account `bot` there, in the place of all that the world grants.
+pub(super) fn grant_to_bot(world: &World) {
+    let file = world.folder().join("tenure.toml");
+    let text = std::fs::read_to_string(&file).expect("the configuration");
+    let (settings, _) = text.split_once("[[grant]]").expect("a grant");
+    let work = &world.names.work;
+    let rule =
+        format!("api-groups = [\"\"]\nresources = [\"configmaps\"]\nverbs = {VERBS:?}\nnamespaces = [{work:?}]\n");
+    let grant =
+        format!("[[grant]]\nplugin = \"*/probe\"\nservice-account = \"{work}/bot\"\n[[grant.permission]]\n{rule}");
+    std::fs::write(file, format!("{settings}{grant}")).expect("written");
+}
+
+/// Creates what the command prints about the world's configuration.
+pub(super) async fn give_what_is_granted(world: &World) {
+    let name = format!("{}-grants", world.names.system);
+    for document in printed(world, &["--config", "tenure.toml", "--name", &name]) {
+        create(world, &document).await;
+    }
 }
 
 /// Creates what was printed, but for one verb, and waits until it is in force.
@@ -82,7 +102,7 @@ async fn give(world: &World, mut documents: Vec<Value>, lacking: Option<&str>) {
 /// With these rights, or all but one of them.
 async fn works_with(api: &RealApi, lacking: Option<&str>) {
     let mut world = without_rights(api).await;
-    let probe = modest(&world);
+    let probe = modest(&world, world.probe("probe", "stamp", "1"));
     std::fs::write(world.folder().join("plugin.toml"), &probe.manifest).expect("written");
     let documents = printed(&world, &["plugin.toml"]);
     let kinds: Vec<_> = documents.iter().filter_map(|document| document["kind"].as_str()).collect();

@@ -1,5 +1,7 @@
 //! What a plugin asks to be written, and what became of it. Pure: nothing is sent here.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::{Method, Request};
@@ -7,7 +9,7 @@ use tenure_election::{Instant, Term};
 
 use super::body::{self, GateBody};
 use crate::reader::with_query;
-use crate::{ApiStatus, InvalidPath, ResourceKey};
+use crate::{ApiStatus, Impersonated, InvalidPath, ResourceKey};
 
 /// What a write does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +99,8 @@ pub struct Write {
     pub body: Bytes,
     /// `fieldManager`; not for a delete.
     pub field_manager: Option<String>,
+    /// In whose name; `None`: the host's own.
+    pub impersonated: Option<Arc<Impersonated>>,
 }
 
 impl Write {
@@ -138,6 +142,11 @@ impl Write {
     /// In the name of this field manager.
     pub fn with_field_manager(self, field_manager: &str) -> Self {
         Self { field_manager: Some(field_manager.to_owned()), ..self }
+    }
+
+    /// In the name of an account, if given.
+    pub fn impersonating(self, account: Option<Arc<Impersonated>>) -> Self {
+        Self { impersonated: account, ..self }
     }
 
     /// Checked and answered, but not stored (`dryRun=All`). In a delete's `DeleteOptions` where there are some: the API server
@@ -197,6 +206,7 @@ impl Write {
             content_type,
             body,
             field_manager: None,
+            impersonated: None,
         }
     }
 
@@ -210,7 +220,7 @@ impl Write {
         let own = self.query.iter().filter(|(name, _)| name != "timeout");
         let own = own.map(|(name, value)| (name.as_str(), Some(value.as_str())));
         let url = with_query(path, own.chain([("fieldManager", self.field_manager.as_deref())]));
-        Request::builder()
+        let mut request = Request::builder()
             .method(self.verb.method())
             .uri(&url)
             .header(ACCEPT, "application/json")
@@ -218,7 +228,11 @@ impl Write {
             .header(USER_AGENT, format!(concat!("tenure/", env!("CARGO_PKG_VERSION"), " term/{}"), term))
             .header(HeaderName::from_static("audit-id"), audit_id)
             .body(body::body(self.body))
-            .map_err(|_| InvalidPath::Target { url })
+            .map_err(|_| InvalidPath::Target { url })?;
+        if let Some(account) = &self.impersonated {
+            account.sign(request.headers_mut());
+        }
+        Ok(request)
     }
 }
 

@@ -199,9 +199,9 @@ fn an_unknown_key_fails_with_the_nearest_one() {
 #[test]
 fn what_this_version_cannot_do_is_refused_by_name() {
     check_errors(
-        &["[[grant]]\nplugin = \"a/b\"\nservice-account = \"x\"\n", "[election]\nalso-hold = [\"old\"]\n"],
+        &["[[grant]]\nplugin = \"a/b\"\nkey = \"x\"\n", "[election]\nalso-hold = [\"old\"]\n"],
         &expect![[r#"
-            tenure.toml:3:1: `grant.service-account` is not supported by this version; requests go out under the host's own account; remove the key
+            tenure.toml:3:1: `grant.key` is not supported by this version; pin the Wasm by `digest`
             tenure.toml:2:1: `election.also-hold` is not supported by this version; only one lock can be held; remove the key
         "#]],
     );
@@ -343,4 +343,6 @@ fn a_grant_is_for_the_plugins_its_pattern_and_digest_match() {
     assert_eq!(settings.granted_to(&plugin("label-propagator"), &digest.replace('9', "8")), []);
     assert_eq!(settings.granted_to(&plugin("other"), digest), []);
     assert!(settings.grants[0].is_pinned());
+    let account = settings.grants[0].service_account.as_ref().expect("an account");
+    assert_eq!(account.user(), "system:serviceaccount:shop:label-propagator");
 }

@@ -1,13 +1,14 @@
 //! `tenure plugin rbac`: the Roles that the host's account needs so that plugins can use what they are granted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use anyhow::bail;
 use tenure_capability::{ClusterRule, PolicyRule, Roles, Rule, smallest_roles};
-use tenure_settings::Manifest;
+use tenure_settings::{Manifest, ServiceAccount};
 
 use super::read_text;
+use crate::catalog::POD_NAME;
 use crate::cli::RbacArgs;
 use crate::commands::{caution, say, unless_nobody_reads};
 use crate::reload::SettingsFile;
@@ -15,9 +16,10 @@ use crate::reload::SettingsFile;
 /// Prints the Roles, and says on stderr what they give beyond the grant.
 pub(crate) fn rbac(args: &RbacArgs) -> anyhow::Result<()> {
     check_names(args)?;
-    let (rules, sources) = rules(args)?;
-    let mut roles = smallest_roles(&rules);
+    let Needs { host, accounts, sources } = needs(args)?;
+    let mut roles = smallest_roles(&host);
     let own = roles.namespaced.remove(&args.namespace).is_some();
+    add_impersonation(&mut roles, accounts.keys());
     if roles == Roles::default() {
         bail!(
             "{sources}: nothing there that a Role could serve; a [[grant.permission]], or a [[permission]] in a manifest, says what is"
@@ -27,8 +29,16 @@ pub(crate) fn rbac(args: &RbacArgs) -> anyhow::Result<()> {
         caution(format_args!("left out: namespace {} is the host's own, and no grant reaches into it", args.namespace));
     }
     let subject = Subject { name: &args.account, namespace: &args.namespace };
-    let text = render(&roles, &args.name, &subject);
-    for note in roles.cluster.iter().flat_map(notes).collect::<BTreeSet<_>>() {
+    let mut text = render(&roles, &args.name, &subject);
+    let mut all_notes: BTreeSet<String> = roles.cluster.iter().flat_map(notes).collect();
+    for (account, rules) in &accounts {
+        let roles = smallest_roles(rules);
+        let ServiceAccount { namespace, name } = account;
+        line(&mut text, format_args!("# What the account {account} needs, in whose name the host works for plugins."));
+        text.push_str(&render(&roles, &format!("{}-{namespace}-{name}", args.name), &Subject { name, namespace }));
+        all_notes.extend(roles.cluster.iter().flat_map(notes));
+    }
+    for note in all_notes {
         caution(format_args!("{note}"));
     }
     unless_nobody_reads(say!(
@@ -40,11 +50,28 @@ pub(crate) fn rbac(args: &RbacArgs) -> anyhow::Result<()> {
 }
 
 /// What is granted, or requested, and where that stands.
-fn rules(args: &RbacArgs) -> anyhow::Result<(Vec<Rule>, String)> {
+struct Needs {
+    host: Vec<Rule>,
+    /// Of accounts that grants name.
+    accounts: BTreeMap<ServiceAccount, Vec<Rule>>,
+    sources: String,
+}
+
+fn needs(args: &RbacArgs) -> anyhow::Result<Needs> {
+    let mut accounts: BTreeMap<ServiceAccount, Vec<Rule>> = BTreeMap::new();
     if let Some(config) = &args.config {
         let (settings, _, _) = SettingsFile::alone(config).read()?;
-        let rules = settings.grants.into_iter().flat_map(|grant| grant.rules).collect();
-        return Ok((rules, format!("what {} grants", config.display())));
+        let mut host = Vec::new();
+        for grant in settings.grants {
+            match grant.service_account {
+                None => host.extend(grant.rules),
+                Some(account) => {
+                    host.extend(grant.rules.iter().filter_map(watched));
+                    accounts.entry(account).or_default().extend(grant.rules);
+                }
+            }
+        }
+        return Ok(Needs { host, accounts, sources: format!("what {} grants", config.display()) });
     }
     let mut rules = Vec::new();
     let mut names = Vec::new();
@@ -53,7 +80,40 @@ fn rules(args: &RbacArgs) -> anyhow::Result<(Vec<Rule>, String)> {
         rules.extend(Manifest::parse(&read_text(path)?, &shown)?.permissions);
         names.push(shown);
     }
-    Ok((rules, format!("what {} requests", names.join(", "))))
+    Ok(Needs { host: rules, accounts, sources: format!("what {} requests", names.join(", ")) })
+}
+
+/// What the host itself needs of a rule whose requests go out under another account: the cache is filled under its own.
+fn watched(rule: &Rule) -> Option<Rule> {
+    let covers = |verb: &&str| rule.verbs.iter().any(|entry| entry == "*" || entry == verb);
+    let verbs: Vec<String> =
+        ["list", "watch"].iter().filter(|verb| covers(verb)).map(|&verb| verb.to_owned()).collect();
+    (!verbs.is_empty()).then(|| Rule { verbs, ..rule.clone() })
+}
+
+/// What the host needs to work in the name of accounts, and to ask what they may see.
+fn add_impersonation<'a>(roles: &mut Roles, accounts: impl Iterator<Item = &'a ServiceAccount>) {
+    let rule = |group: &str, resource: &str, verb: &str, name: Option<&str>| PolicyRule {
+        api_groups: vec![group.to_owned()],
+        resources: vec![resource.to_owned()],
+        verbs: vec![verb.to_owned()],
+        resource_names: name.map(str::to_owned).into_iter().collect(),
+    };
+    let mut any = false;
+    for ServiceAccount { namespace, name } in accounts {
+        any = true;
+        let rules = roles.namespaced.entry(namespace.clone()).or_default();
+        rules.push(rule("", "serviceaccounts", "impersonate", Some(name)));
+    }
+    if any {
+        let extra = format!("userextras/{POD_NAME}");
+        for rule in [
+            rule("authentication.k8s.io", &extra, "impersonate", None),
+            rule("authorization.k8s.io", "subjectaccessreviews", "create", None),
+        ] {
+            roles.cluster.push(ClusterRule { rule, why: Vec::new() });
+        }
+    }
 }
 
 /// They are written into YAML as they are.
