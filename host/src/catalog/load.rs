@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tenure_capability::{Capability, Decision, Protected, Request as Access, Rule, Verb};
+use tenure_capability::{Capability, Decision, Protected, Request as Access, Rule, Verb, missing};
 use tenure_cluster::{Cluster, FieldSelector, ResolveError, ResourceKey, Selector, WatchKey};
 use tenure_plugin_source::Artifact;
 use tenure_reconcile::Schedule;

@@ -1,7 +1,7 @@
 //! From leadership and wanted plugins to running ones. [`plan()`] decides, this drives: one term at a time, each plugin of it
 //! a task. A term is told to be drained only when all its Stores are dropped and its writes are settled.
 
-pub(crate) mod answer;
+mod answer;
 mod barrier;
 pub(crate) mod budget;
 mod call;
@@ -12,7 +12,7 @@ pub(crate) mod guest;
 mod key;
 mod mapped;
 mod own_writes;
-pub(crate) mod page;
+mod page;
 mod plan;
 mod prepared;
 mod refused;
@@ -41,8 +41,7 @@ pub(crate) use self::finalizer::count_held;
 pub(crate) use self::plan::Generation;
 use self::plan::{Running, Stage, Step, Told, plan};
 use self::runner::Runner;
-use self::term::TermContext;
-pub(crate) use self::term::{House, Writers};
+pub(crate) use self::term::{House, TermContext, Writers};
 use crate::catalog::Wanted;
 
 /// Connections a term's writes use at most; a plugin's writes are short.
@@ -137,9 +136,9 @@ impl Supervisor {
             let stage = self.stage(context);
             let wanted = self.wanted.borrow_and_update().clone();
             let runs_here = if context.writer.is_some() { RunOn::Leader } else { RunOn::All };
-            let here = wanted.iter().filter(|(_, ready)| {
-                ready.loaded.world() == World::Reconciler && ready.manifest.run_on == runs_here
-            });
+            let here = wanted
+                .iter()
+                .filter(|(_, ready)| ready.loaded.world() == World::Reconciler && ready.manifest.run_on == runs_here);
             let generations = here.map(|(identity, ready)| (identity.clone(), ready.generation)).collect();
             let running = started.iter().map(|(identity, one)| (identity.clone(), one.running)).collect();
             for step in plan(stage, &generations, &running) {

@@ -7,24 +7,24 @@ use super::three_replicas;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deletion_while_nobody_leads_is_not_missed() {
-    let Some((api, world)) = three_replicas().await else { return };
-    assert_clean(&api, &finalizers::a_deletion_while_nobody_leads_is_not_missed(world).await).await;
+    let Some(world) = three_replicas().await else { return };
+    assert_clean(&finalizers::a_deletion_while_nobody_leads_is_not_missed(world).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_cleaned_up_stays_through_a_handover() {
-    let Some((api, world)) = three_replicas().await else { return };
-    assert_clean(&api, &finalizers::what_is_not_cleaned_up_stays_through_a_handover(world).await).await;
+    let Some(world) = three_replicas().await else { return };
+    assert_clean(&finalizers::what_is_not_cleaned_up_stays_through_a_handover(world).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_selected_any_more_is_let_go() {
-    let Some((api, world)) = three_replicas().await else { return };
-    assert_clean(&api, &finalizers::what_is_not_selected_any_more_is_let_go(world).await).await;
+    let Some(world) = three_replicas().await else { return };
+    assert_clean(&finalizers::what_is_not_selected_any_more_is_let_go(world).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removed_plugin_s_finalizers_are_told_of_until_it_is_back() {
-    let Some((api, world)) = three_replicas().await else { return };
-    assert_clean(&api, &finalizers::a_removed_plugin_s_finalizers_are_told_of_until_it_is_back(world).await).await;
+    let Some(world) = three_replicas().await else { return };
+    assert_clean(&finalizers::a_removed_plugin_s_finalizers_are_told_of_until_it_is_back(world).await).await;
 }

@@ -48,7 +48,7 @@ async fn leadership_moves_to_the_preferred_zone_and_back_when_that_one_dies() {
     led_by(&world, "replica-2").await;
     world.replica(&second).logged("the lock policy yields: replica-2 is in the preferred zone here").await;
     world.judged().await;
-    assert_nobody_came_early(&api, &world, LEASE_DEFAULT);
+    assert_nobody_came_early(&world, LEASE_DEFAULT);
 }
 
 /// A policy that gives no verdict: the default policy leads, somebody else takes over, and people are told.

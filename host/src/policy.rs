@@ -1,8 +1,6 @@
 //! The lock policy on this replica, leader or not: asks the plugin that the settings name, ahead of time, and hands the elector
 //! what it says. Owns when it is asked and what counts as no answer; what a verdict may do is the elector's to bound.
 
-mod reads;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,9 +12,10 @@ use tenure_sandbox::{Candidate, Instance, KillSwitch, LockRecord, Observation, V
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use self::reads::Reads;
 use crate::catalog::{Ready, Wanted};
-use crate::supervise::{Generation, House, describe};
+use crate::supervise::budget::Budget;
+use crate::supervise::guest::Guest;
+use crate::supervise::{Generation, House, TermContext, describe};
 
 /// What one answer may take, reads included: what is asked ahead of time is still to be there in time.
 const DECIDE_LIMIT: Duration = Duration::from_millis(100);
@@ -122,8 +121,12 @@ impl PolicyAsker {
     }
 
     async fn start(&self, ready: &Arc<Ready>) -> Result<Running, String> {
-        let reads = Arc::new(Reads::new(Arc::clone(ready), Arc::clone(&self.house)));
-        let started = ready.loaded.instantiate(reads, ready.budgets.instance.clone(), KillSwitch::new()).await;
+        // It belongs to no term, and its world has no import that writes.
+        let term = Arc::new(TermContext::without_leadership(&self.house));
+        let budget = Arc::new(Budget::new(ready.budgets.requests_per_second));
+        let metrics = self.house.board.metrics(&self.identity).ok_or("it has just gone")?;
+        let guest = Guest::new(ready, &term, &budget, metrics);
+        let started = ready.loaded.instantiate(guest, ready.budgets.instance.clone(), KillSwitch::new()).await;
         let instance = started.map_err(|error| describe(&error))?;
         Ok(Running { generation: ready.generation, instance })
     }
