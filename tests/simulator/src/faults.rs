@@ -121,7 +121,7 @@ impl Faults {
             "peer forged" | "peer deleted" => {
                 // Somebody who need not exist, or one that would not take the lock, or has crashed.
                 let name = format!("n{}", chance.below(6));
-                world.store_candidacy(name, (kind == "peer forged").then_some(true));
+                world.store_candidacy(&name, (kind == "peer forged").then_some(true));
                 true
             }
             "pod misleads" => {

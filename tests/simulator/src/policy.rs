@@ -130,16 +130,16 @@ impl World {
     }
 
     /// A candidate Lease is stored, or deleted; every watch is told.
-    pub(crate) fn store_candidacy(&mut self, name: String, campaigns: Option<bool>) {
+    pub(crate) fn store_candidacy(&mut self, name: &str, campaigns: Option<bool>) {
         self.api.version += 1;
         let candidacy = campaigns.map(|campaigns| Candidacy { version: self.api.version, campaigns });
         match candidacy {
-            Some(candidacy) => self.api.candidacies.insert(name.clone(), candidacy),
-            None => self.api.candidacies.remove(&name),
+            Some(candidacy) => self.api.candidacies.insert(name.to_owned(), candidacy),
+            None => self.api.candidacies.remove(name),
         };
         for node in 0..self.nodes.len() {
             let after = self.latency() + self.nodes[node].link.watch_delay;
-            self.schedule(after, Event::ShowCandidacy { node, name: name.clone(), candidacy });
+            self.schedule(after, Event::ShowCandidacy { node, name: name.to_owned(), candidacy });
         }
     }
 

@@ -328,7 +328,7 @@ impl World {
             Event::PodAsked { node, process, pod } => self.answer_pod(node, process, &pod),
             Event::PodTold { node, process, answer } => self.tell_of_pod(node, process, answer),
             Event::AskPolicy { node, process } => self.ask_policy(node, process),
-            Event::Candidacy { name, campaigns } => self.store_candidacy(name, campaigns),
+            Event::Candidacy { name, campaigns } => self.store_candidacy(&name, campaigns),
             Event::ShowCandidacy { node, name, candidacy } => self.show_candidacy(node, &name, candidacy),
         }
     }
