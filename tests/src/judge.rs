@@ -13,12 +13,13 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::{Api, WatchEvent, WatchParams};
-use tenure_control_plane::AuditEvent;
+use tenure_control_plane::{AuditEvent, AuditLog};
 use tenure_local_cluster::LocalCluster;
 use tokio::task::JoinSet;
 
+use crate::ACCOUNT;
+use crate::lock_log::{LockLog, Restores};
 use crate::server::Server;
-use crate::{ACCOUNT, RealApi};
 
 /// Before a watch that ended is begun again.
 const RESUME_AFTER: Duration = Duration::from_millis(100);
@@ -74,7 +75,7 @@ enum Source {
     Memory(LocalCluster),
     /// The audit log, and the lock's namespace and name in it.
     Real {
-        api: RealApi,
+        audit: AuditLog,
         namespace: String,
         name: String,
     },
@@ -86,8 +87,7 @@ struct Seen {
     lease: BTreeMap<Version, LeaseState>,
     /// Uid of a deleted object -> the version of its deletion, which the audit log does not have.
     deletions: BTreeMap<String, Version>,
-    /// For each restore of etcd, when it began, and how many requests the audit log had by then.
-    restores: Vec<(Timestamp, usize)>,
+    restores: Restores,
 }
 
 /// A plugin's committed write.
@@ -101,46 +101,42 @@ struct Written {
 impl Judge {
     /// Follows a Lease that does not exist yet.
     pub(crate) async fn new(server: &Server, client: &kube::Client, namespace: &str, name: &str) -> Self {
-        let seen: Arc<Mutex<Seen>> = Arc::default();
-        let mut tasks = JoinSet::new();
-        let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
-        let parameters = WatchParams::default().fields(&format!("metadata.name={name}"));
+        match server {
+            Server::Memory { cluster, .. } => {
+                let (seen, mut tasks) = (Arc::default(), JoinSet::new());
+                follow_lease(&mut tasks, client, namespace, name, &seen).await;
+                Self { source: Source::Memory(cluster.clone()), seen, _tasks: tasks }
+            }
+            Server::Real(api) => Self::by_audit(api.audit_log(), client, namespace, name).await,
+        }
+    }
+
+    /// Follows a Lease of a real API server, whose audit log says the rest, also of the time before.
+    pub async fn by_audit(audit: AuditLog, client: &kube::Client, namespace: &str, name: &str) -> Self {
+        let (seen, mut tasks): (Arc<Mutex<Seen>>, _) = (Arc::default(), JoinSet::new());
+        follow_lease(&mut tasks, client, namespace, name, &seen).await;
         let noted = Arc::clone(&seen);
-        follow(&mut tasks, leases, parameters, Arc::clone(&seen), move |lease: &Lease, epoch, deleted| {
-            let state = state(lease, epoch, deleted);
-            noted.lock().unwrap_or_else(PoisonError::into_inner).lease.insert(state.version, state);
+        let config_maps: Api<ConfigMap> = Api::all(client.clone());
+        let epochs = Arc::clone(&seen);
+        follow(&mut tasks, config_maps, WatchParams::default(), epochs, move |object: &ConfigMap, epoch, deleted| {
+            if let (true, Some(uid)) = (deleted, object.uid()) {
+                let version = version_of(object, epoch);
+                noted.lock().unwrap_or_else(PoisonError::into_inner).deletions.insert(uid, version);
+            }
         })
         .await;
-        let source = match server {
-            Server::Memory { cluster, .. } => Source::Memory(cluster.clone()),
-            Server::Real(api) => {
-                let noted = Arc::clone(&seen);
-                let config_maps: Api<ConfigMap> = Api::all(client.clone());
-                let epochs = Arc::clone(&seen);
-                follow(
-                    &mut tasks,
-                    config_maps,
-                    WatchParams::default(),
-                    epochs,
-                    move |object: &ConfigMap, epoch, deleted| {
-                        if let (true, Some(uid)) = (deleted, object.uid()) {
-                            let version = version_of(object, epoch);
-                            noted.lock().unwrap_or_else(PoisonError::into_inner).deletions.insert(uid, version);
-                        }
-                    },
-                )
-                .await;
-                Source::Real { api: api.clone(), namespace: namespace.to_owned(), name: name.to_owned() }
-            }
-        };
-        Self { source, seen, _tasks: tasks }
+        Self {
+            source: Source::Real { audit, namespace: namespace.to_owned(), name: name.to_owned() },
+            seen,
+            _tasks: tasks,
+        }
     }
 
     /// etcd is being restored: call it while the API server is stopped. What follows is of a new epoch.
     pub fn begin_epoch(&self) {
-        let Source::Real { api, .. } = &self.source else { panic!("the API in memory has no etcd to restore") };
-        let requests = api.audit().len();
-        self.seen().restores.push((Timestamp::now(), requests));
+        let Source::Real { audit, .. } = &self.source else { panic!("the API in memory has no etcd to restore") };
+        let requests = audit.events().len();
+        self.seen().restores.begin_epoch(requests);
     }
 
     /// Every state so far, in the order of commits.
@@ -175,15 +171,21 @@ impl Judge {
 
     /// The audit log, each request with the epoch it was answered in. Empty in memory.
     pub fn audit(&self) -> Vec<(usize, Arc<AuditEvent>)> {
-        let Source::Real { api, .. } = &self.source else { return Vec::new() };
-        let restores = self.seen().restores.clone();
-        let epoch = |index: usize| restores.partition_point(|(_, before)| *before <= index);
-        api.audit().into_iter().enumerate().map(|(index, event)| (epoch(index), event)).collect()
+        match &self.source {
+            Source::Memory(_) => Vec::new(),
+            Source::Real { .. } => self.lock_log().events(),
+        }
     }
 
-    /// When an epoch began, the first one aside.
-    pub fn epoch_began(&self, epoch: usize) -> Option<Timestamp> {
-        Some(self.seen().restores.get(epoch.checked_sub(1)?)?.0)
+    /// The audit log, read for this lock.
+    ///
+    /// # Panics
+    /// In memory, where there is none.
+    pub fn lock_log(&self) -> LockLog {
+        let Source::Real { audit, namespace, name } = &self.source else {
+            panic!("the API in memory has no audit log")
+        };
+        LockLog::new(audit.clone(), namespace, name).across(self.seen().restores.clone())
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -269,6 +271,23 @@ impl Judge {
     }
 }
 
+async fn follow_lease(
+    tasks: &mut JoinSet<()>,
+    client: &kube::Client,
+    namespace: &str,
+    name: &str,
+    seen: &Arc<Mutex<Seen>>,
+) {
+    let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
+    let parameters = WatchParams::default().fields(&format!("metadata.name={name}"));
+    let noted = Arc::clone(seen);
+    follow(tasks, leases, parameters, Arc::clone(seen), move |lease: &Lease, epoch, deleted| {
+        let state = state(lease, epoch, deleted);
+        noted.lock().unwrap_or_else(PoisonError::into_inner).lease.insert(state.version, state);
+    })
+    .await;
+}
+
 /// Watches until the judge is dropped. A watch that ends is resumed where it ended, also when the API was away meanwhile.
 async fn follow<K>(
     tasks: &mut JoinSet<()>,
@@ -279,7 +298,7 @@ async fn follow<K>(
 ) where
     K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
 {
-    let epoch_now = move || epochs.lock().unwrap_or_else(PoisonError::into_inner).restores.len();
+    let epoch_now = move || epochs.lock().unwrap_or_else(PoisonError::into_inner).restores.count();
     let (mut version, mut epoch) = ("0".to_owned(), epoch_now());
     let mut events = Some(api.watch(&parameters, &version).await.expect("it can be watched").boxed());
     tasks.spawn(async move {

@@ -3,6 +3,7 @@
 
 mod client_go;
 mod judge;
+mod lock_log;
 mod network;
 mod plugins;
 mod real_api;
@@ -17,12 +18,13 @@ mod world;
 
 pub use client_go::ClientGo;
 pub use judge::{Judge, LateWrite, LeaseState, Version};
+pub use lock_log::{LockLog, LockWrite};
 pub use network::{Network, NetworkNamespace};
 pub use plugins::Plugin;
 pub use real_api::RealApi;
 pub use relay::{Relay, Weather};
 pub use replica::{Replica, program, stopped};
 pub use residue::{GATE_LOG, GateWrite};
-pub use wait::{LIMIT, until, until_some};
+pub use wait::{LIMIT, until, until_some, until_some_within};
 pub use webhook::{Admission, Webhook};
 pub use world::{ACCOUNT, LEASE, Names, Options, PLUGIN_NAMESPACE, World, get};

@@ -5,7 +5,7 @@
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
-use crate::{LateWrite, Replica, World};
+use crate::{Judge, LateWrite, Replica, World};
 
 /// Makes a replica log what its gate lets through; for [`World::start_with`].
 pub const GATE_LOG: (&str, &str) = ("RUST_LOG", "warn,tenure=info,plugin=info,tenure::gate=debug");
@@ -27,11 +27,17 @@ pub struct GateWrite {
     pub passed_at: Option<Timestamp>,
 }
 
+impl GateWrite {
+    /// What a line of a replica's log says, if it is about a write at the gate.
+    pub fn in_line(line: &Value) -> Option<Self> {
+        (line["target"] == "tenure::gate").then(|| gate_write(&line["fields"]))?
+    }
+}
+
 impl Replica {
     /// What its gate has logged so far; [`GATE_LOG`] makes it.
     pub fn gate_writes(&self) -> Vec<GateWrite> {
-        let lines = self.log().into_iter().filter(|line| line["target"] == "tenure::gate");
-        lines.filter_map(|line| gate_write(&line["fields"])).collect()
+        self.log().iter().filter_map(GateWrite::in_line).collect()
     }
 
     /// When it said that a term was over, if it has.
@@ -83,18 +89,29 @@ fn number(fields: &Value, name: &str) -> Option<i128> {
 }
 
 impl World {
-    /// Late writes, each with proof that it is residue: its last bytes left before the successor's acquiring write did.
+    /// Late writes, each with proof that it is residue, as [`Judge::residue`] wants it.
     ///
     /// # Panics
     /// When one is not, or nobody's log knows of it; and when terms fell.
     pub fn residue(&self) -> Vec<LateWrite> {
-        self.judge.assert_terms_rise();
-        let late = self.judge.late_writes();
+        let seen: Vec<GateWrite> = self.replicas.values().flat_map(Replica::gate_writes).collect();
+        self.judge.residue(&seen)
+    }
+}
+
+impl Judge {
+    /// Late writes, each with proof in what gates said that it is residue: its last bytes left before the successor's acquiring
+    /// write did.
+    ///
+    /// # Panics
+    /// When one is not, or no gate knows of it; and when terms fell.
+    pub fn residue(&self, seen: &[GateWrite]) -> Vec<LateWrite> {
+        self.assert_terms_rise();
+        let late = self.late_writes();
         if late.is_empty() {
             return late;
         }
-        let seen: Vec<GateWrite> = self.replicas.values().flat_map(Replica::gate_writes).collect();
-        let history = self.judge.history();
+        let history = self.history();
         for write in &late {
             let gate = seen.iter().find(|gate| gate.id == write.id);
             let gate = gate.unwrap_or_else(|| panic!("no replica's log knows of {write:?}"));

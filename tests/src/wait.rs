@@ -23,7 +23,19 @@ pub async fn until<F: Future<Output = bool>>(what: &str, mut ask: impl FnMut() -
 ///
 /// # Panics
 /// When there is none within [`LIMIT`]; says what was waited for.
-pub async fn until_some<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
+pub async fn until_some<T, F: Future<Output = Option<T>>>(what: &str, ask: impl FnMut() -> F) -> T {
+    until_some_within(LIMIT, what, ask).await
+}
+
+/// As [`until_some`], for what takes longer than any process of ours: a rollout, a node that comes back.
+///
+/// # Panics
+/// When there is none within `limit`; says what was waited for.
+pub async fn until_some_within<T, F: Future<Output = Option<T>>>(
+    limit: Duration,
+    what: &str,
+    mut ask: impl FnMut() -> F,
+) -> T {
     let asking = async {
         loop {
             if let Some(answer) = ask().await {
@@ -32,8 +44,8 @@ pub async fn until_some<T, F: Future<Output = Option<T>>>(what: &str, mut ask: i
             tokio::time::sleep(POLL_EVERY).await;
         }
     };
-    match tokio::time::timeout(LIMIT, asking).await {
+    match tokio::time::timeout(limit, asking).await {
         Ok(answer) => answer,
-        Err(_) => panic!("waited {} s in vain for {what}", LIMIT.as_secs()),
+        Err(_) => panic!("waited {} s in vain for {what}", limit.as_secs()),
     }
 }

@@ -73,7 +73,10 @@ pub(crate) enum ClusterCommand {
     Cut(ClusterNodeArgs),
     /// Plug a node's cable in again.
     Heal(ClusterNodeArgs),
-    /// Try all this out, on clusters of its own: the step "nodes" of `cargo xtask test`.
+    /// Kill a program of a machine, and start it again as it was.
+    Restart(ClusterRestartArgs),
+    /// Try all this out, on clusters of its own, and on one of them the Deployment: the steps "nodes" and "deployment" of
+    /// `cargo xtask test`.
     Test(ClusterTestArgs),
 }
 
@@ -126,9 +129,28 @@ pub(crate) struct ClusterNodeArgs {
     pub(crate) node: String,
 }
 
-/// `cargo xtask cluster test`.
+/// `cargo xtask cluster restart`.
 #[derive(Debug, Args)]
+pub(crate) struct ClusterRestartArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterName,
+    /// `control-plane`, or a node.
+    #[arg(value_name = "MACHINE")]
+    pub(crate) machine: String,
+    /// One that needs nothing on PATH: kube-apiserver, kubelet, ...
+    #[arg(value_name = "PROGRAM")]
+    pub(crate) program: String,
+}
+
+/// `cargo xtask cluster test`.
+#[derive(Debug, Default, Args)]
 pub(crate) struct ClusterTestArgs {
+    /// Only the tests of the Deployment.
+    #[arg(long)]
+    pub(crate) deployment: bool,
+    /// Leave the Deployment's cluster running.
+    #[arg(long)]
+    pub(crate) keep: bool,
     /// The archive that `cargo xtask image` wrote, to try it in Pods too.
     #[arg(long, value_name = "FILE")]
     pub(crate) image: Option<PathBuf>,

@@ -9,11 +9,12 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use crate::cli::ImageArgs;
+use crate::cli::{ClusterTestArgs, ImageArgs};
+use crate::cluster::{self, Programs};
+use crate::plugins;
 use crate::process;
 use crate::steps::Steps;
 use crate::workspace::{Workspace, in_ci};
-use crate::{cluster, plugins};
 
 /// A release build of all, on a small machine.
 const BUILD_LIMIT: Duration = Duration::from_secs(60 * 60);
@@ -251,16 +252,18 @@ fn mebibytes(file: &Path) -> anyhow::Result<String> {
     Ok(format!("{:.1} MiB", bytes as f64 / (1024.0 * 1024.0)))
 }
 
-/// As steps of `cargo xtask test`: the image, and clusters of nodes that run it.
-pub(crate) fn test(workspace: &Workspace, steps: &mut Steps) -> anyhow::Result<()> {
+/// As steps of `cargo xtask long`: the image, and clusters of nodes that run it.
+pub(crate) fn test(workspace: &Workspace, steps: &mut Steps, programs: &Programs) -> anyhow::Result<()> {
     const STEP: &str = "image";
-    if let Some(missing) = missing(true) {
-        steps.skip(STEP, missing);
-        return cluster::test(workspace, steps, None);
+    let mut args = ClusterTestArgs::default();
+    match missing(true) {
+        Some(missing) => steps.skip(STEP, missing),
+        None => {
+            let image = ImageArgs { tenure: None, name: NAME.to_owned(), output: None };
+            args.image = Some(steps.step(STEP, ADVICE, || make(workspace, &image))?);
+        }
     }
-    let args = ImageArgs { tenure: None, name: NAME.to_owned(), output: None };
-    let archive = steps.step(STEP, ADVICE, || make(workspace, &args))?;
-    cluster::test(workspace, steps, Some(&archive))
+    cluster::test(workspace, steps, programs, &args)
 }
 
 #[cfg(test)]

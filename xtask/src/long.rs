@@ -52,7 +52,7 @@ pub(crate) fn run(workspace: &Workspace, args: &LongArgs) -> anyhow::Result<()> 
         }
         Ok(())
     })?;
-    image::test(workspace, &mut steps)?;
+    image::test(workspace, &mut steps, &programs)?;
     match image::missing(true) {
         Some(missing) => steps.skip("image, twice", missing),
         None => steps.step("image, twice", image::ADVICE, || image::make_twice(workspace))?,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 
-use crate::cli::{DemoArgs, TestArgs};
+use crate::cli::{ClusterTestArgs, DemoArgs, TestArgs};
 use crate::cluster::{self, Programs};
 use crate::process;
 use crate::steps::Steps;
@@ -65,8 +65,9 @@ pub(crate) fn run(workspace: &Workspace, args: &TestArgs) -> anyhow::Result<()> 
     steps.step("simulated elections", simulate::ADVICE, || simulate::for_test(workspace))?;
     steps.step("tests", TEST_ADVICE, || tests(workspace, &programs))?;
     if args.fast {
-        println!("\n    --fast left out: clippy, doc, pure rooms for wasm32, demo");
+        println!("\n    --fast left out: clippy, doc, pure rooms for wasm32, nodes, deployment, demo");
     } else {
+        cluster::test(workspace, &mut steps, &programs, &ClusterTestArgs::default())?;
         let advice = "cargo xtask demo runs it alone; what the replicas said is in target/demo/tenure-dev.log";
         let args = DemoArgs { stay: false, tenure: Some(workspace.tenure("debug")) };
         steps.step("demo", advice, || demo::play(workspace, &args))?;

@@ -97,9 +97,12 @@ impl AuditEvent {
     }
 }
 
-/// Reads a growing log, each line once.
+/// Reads a growing log, each line once. Clones share what was read.
+#[derive(Debug, Clone)]
+pub struct AuditLog(Arc<Log>);
+
 #[derive(Debug)]
-pub(crate) struct AuditLog {
+struct Log {
     file: PathBuf,
     read: Mutex<Read>,
 }
@@ -111,13 +114,25 @@ struct Read {
 }
 
 impl AuditLog {
-    pub(crate) fn at(file: &Path) -> Self {
-        Self { file: file.to_owned(), read: Mutex::default() }
+    /// The log in this file, which need not be there yet.
+    #[must_use]
+    pub fn at(file: &Path) -> Self {
+        Self(Arc::new(Log { file: file.to_owned(), read: Mutex::default() }))
     }
 
-    /// Everything written so far. A line still being written is left for the next call.
-    pub(crate) fn events(&self) -> Vec<Arc<AuditEvent>> {
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The same, but only what is written from now on.
+    #[must_use]
+    pub fn at_end(file: &Path) -> Self {
+        let log = Self::at(file);
+        let length = std::fs::metadata(file).map_or(0, |of_file| of_file.len());
+        log.0.read.lock().unwrap_or_else(PoisonError::into_inner).offset = length;
+        log
+    }
+
+    /// Everything written so far, in the order of answers. A line still being written is left for the next call.
+    #[must_use]
+    pub fn events(&self) -> Vec<Arc<AuditEvent>> {
+        let mut read = self.0.read.lock().unwrap_or_else(PoisonError::into_inner);
         // A log that is not there yet is empty.
         if let Ok(text) = self.rest(read.offset) {
             let whole = text.rfind('\n').map_or(0, |end| end + 1);
@@ -128,7 +143,7 @@ impl AuditLog {
     }
 
     fn rest(&self, offset: u64) -> io::Result<String> {
-        let mut file = File::open(&self.file)?;
+        let mut file = File::open(&self.0.file)?;
         file.seek(SeekFrom::Start(offset))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;

@@ -229,6 +229,12 @@ impl ControlPlane {
         self.audit.events()
     }
 
+    /// The log itself, for whoever reads it again and again.
+    #[must_use]
+    pub fn audit_log(&self) -> AuditLog {
+        self.audit.clone()
+    }
+
     /// Starts etcd, on the data there is.
     ///
     /// # Errors

@@ -26,7 +26,7 @@ mod kubeconfig;
 mod programs;
 
 pub use assets::{Assets, AssetsError, Program};
-pub use audit::AuditEvent;
+pub use audit::{AuditEvent, AuditLog};
 pub use builder::Builder;
 pub use certificates::CertificateError;
 pub use control_plane::{ControlPlane, EtcdCopy, StartError};

@@ -1,4 +1,4 @@
-// archive puts one static program into an image of one layer, as an OCI archive. The same program gives the same bytes.
+// archive puts a program, and files beside it, into an image of one layer, as an OCI archive. The same files give the same bytes.
 package main
 
 import (
@@ -8,9 +8,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 )
 
 type object = map[string]any
@@ -20,18 +22,18 @@ type layout struct {
 }
 
 func main() {
-	if len(os.Args) != 4 {
-		fmt.Fprintln(os.Stderr, "usage: archive PROGRAM IMAGE-NAME FILE")
+	if len(os.Args) < 4 {
+		fmt.Fprintln(os.Stderr, "usage: archive PROGRAM IMAGE-NAME[,IMAGE-NAME..] FILE [BESIDE..]")
 		os.Exit(2)
 	}
-	if err := run(os.Args[1], os.Args[2], os.Args[3]); err != nil {
+	if err := run(os.Args[1], strings.Split(os.Args[2], ","), os.Args[3], os.Args[4:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(program, name, file string) error {
-	layer, err := layerOf(program)
+func run(program string, names []string, file string, beside []string) error {
+	layer, err := layerOf(program, beside)
 	if err != nil {
 		return err
 	}
@@ -42,7 +44,7 @@ func run(program, name, file string) error {
 		return err
 	}
 	defer os.Remove(half)
-	if err := write(out, layer, "/"+filepath.Base(program), name); err != nil {
+	if err := write(out, layer, "/"+filepath.Base(program), names); err != nil {
 		return err
 	}
 	if err := out.Close(); err != nil {
@@ -51,20 +53,22 @@ func run(program, name, file string) error {
 	return os.Rename(half, file)
 }
 
-func layerOf(program string) ([]byte, error) {
-	content, err := os.ReadFile(program)
-	if err != nil {
-		return nil, err
-	}
+// The program is in the image's top folder, what is beside it where it is here.
+func layerOf(program string, beside []string) ([]byte, error) {
 	var layer bytes.Buffer
 	writer := layout{tar.NewWriter(&layer)}
-	if err := writer.add(filepath.Base(program), 0o755, content); err != nil {
+	if err := writer.copy(program, filepath.Base(program)); err != nil {
 		return nil, err
+	}
+	for _, file := range beside {
+		if err := writer.copy(file, strings.TrimPrefix(file, "/")); err != nil {
+			return nil, err
+		}
 	}
 	return layer.Bytes(), writer.Close()
 }
 
-func write(out io.Writer, layer []byte, entrypoint, name string) error {
+func write(out io.Writer, layer []byte, entrypoint string, names []string) error {
 	writer := layout{tar.NewWriter(out)}
 	layerDescriptor, err := writer.addBlob("application/vnd.oci.image.layer.v1.tar", layer)
 	if err != nil {
@@ -85,8 +89,13 @@ func write(out io.Writer, layer []byte, entrypoint, name string) error {
 	if err != nil {
 		return err
 	}
-	manifest["annotations"] = object{"io.containerd.image.name": name}
-	index, err := json.Marshal(object{"schemaVersion": 2, "manifests": []object{manifest}})
+	var manifests []object
+	for _, name := range names {
+		named := maps.Clone(manifest)
+		named["annotations"] = object{"io.containerd.image.name": name}
+		manifests = append(manifests, named)
+	}
+	index, err := json.Marshal(object{"schemaVersion": 2, "manifests": manifests})
 	if err != nil {
 		return err
 	}
@@ -97,6 +106,14 @@ func write(out io.Writer, layer []byte, entrypoint, name string) error {
 		return err
 	}
 	return writer.Close()
+}
+
+func (it layout) copy(from, to string) error {
+	content, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return it.add(to, 0o755, content)
 }
 
 func (it layout) addJSON(kind string, content object) (object, error) {

@@ -191,6 +191,23 @@ impl Machine {
         launch(&mut command, &self.place.log(&name)).with_context(|| self.place.name.clone())
     }
 
+    /// Kills a program that was started here, and starts it as it was.
+    pub(crate) fn restart(&self, program: &str) -> anyhow::Result<()> {
+        let running = self.processes()?.into_iter().find(|it| it.name() == program);
+        let running = running.with_context(|| format!("{} does not run on {}", program, self.place.name))?;
+        running.kill();
+        let begun = Instant::now();
+        while running.lives() {
+            if begun.elapsed() > END_LIMIT {
+                bail!("{program} still runs {} after it was killed", seconds(END_LIMIT));
+            }
+            std::thread::sleep(LOOK);
+        }
+        // The first is its own name; what a last zero byte leaves is no argument.
+        let arguments: Vec<String> = running.arguments.iter().skip(1).filter(|it| !it.is_empty()).cloned().collect();
+        self.spawn(&running.executable, &arguments, None)
+    }
+
     /// Everything that runs on it, Pods included.
     pub(crate) fn processes(&self) -> anyhow::Result<Vec<Process>> {
         let all = processes::all()?;

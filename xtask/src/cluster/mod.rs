@@ -9,6 +9,8 @@ mod cgroups;
 #[expect(clippy::module_inception, reason = "the cluster itself, among what it consists of")]
 mod cluster;
 mod control_plane;
+mod deployment;
+mod dev_image;
 mod down;
 mod keys;
 mod kubectl;
@@ -23,14 +25,13 @@ mod trial;
 mod trial_image;
 mod up;
 
-use std::path::Path;
+use anyhow::{Context, bail};
 
-use anyhow::bail;
-
-use crate::cli::{ClusterCommand, ClusterNodeArgs};
+use crate::cli::{ClusterCommand, ClusterNodeArgs, ClusterRestartArgs, ClusterTestArgs};
 use crate::go;
 use crate::steps::Steps;
 use crate::workspace::{Workspace, in_ci};
+use crate::{plugins, test as whole_test};
 
 use cluster::Cluster;
 
@@ -67,11 +68,15 @@ pub(crate) fn run(workspace: &Workspace, command: &ClusterCommand) -> anyhow::Re
         }
         ClusterCommand::Test(args) => {
             let mut steps = Steps::new(in_ci());
-            test(workspace, &mut steps, args.image.as_deref())?;
+            steps.step("plugins", plugins::BUILD_ADVICE, || plugins::build_for_tests(workspace))?;
+            let programs = whole_test::kubernetes(workspace, &mut steps)?;
+            steps.step("build", "see what the compiler says", || whole_test::build(workspace))?;
+            test(workspace, &mut steps, &programs, args)?;
             steps.finish()?;
         }
         ClusterCommand::Cut(args) => set_cable(args, false)?,
         ClusterCommand::Heal(args) => set_cable(args, true)?,
+        ClusterCommand::Restart(args) => restart(args)?,
     }
     Ok(())
 }
@@ -86,8 +91,25 @@ fn set_cable(args: &ClusterNodeArgs, plugged: bool) -> anyhow::Result<()> {
     network::set_cable(&control_plane, &args.node, plugged)
 }
 
-/// Tries clusters with nodes out, where this machine can have any, and on them the image.
-pub(crate) fn test(workspace: &Workspace, steps: &mut Steps, image: Option<&Path>) -> anyhow::Result<()> {
+fn restart(args: &ClusterRestartArgs) -> anyhow::Result<()> {
+    needs_machine()?;
+    let cluster = Cluster::named(&args.cluster.name)?;
+    cluster.running()?;
+    let machines = cluster.machines()?;
+    let machine = machines.iter().find(|it| it.place().name == args.machine).with_context(|| {
+        let names: Vec<&str> = machines.iter().map(|it| it.place().name.as_str()).collect();
+        format!("cluster {:?} has no machine {:?}: it has {}", cluster.name, args.machine, names.join(", "))
+    })?;
+    machine.restart(&args.program)
+}
+
+/// Tries clusters with nodes out, where this machine can have any, and on them the Deployment and the image.
+pub(crate) fn test(
+    workspace: &Workspace,
+    steps: &mut Steps,
+    programs: &Programs,
+    args: &ClusterTestArgs,
+) -> anyhow::Result<()> {
     const NAME: &str = "nodes";
     if let Some(missing) = node_programs::missing_on_machine() {
         steps.skip(NAME, missing);
@@ -98,8 +120,13 @@ pub(crate) fn test(workspace: &Workspace, steps: &mut Steps, image: Option<&Path
         return Ok(());
     }
     let advice = "cargo xtask cluster up, and see what its programs say in the folder that `status` names";
-    steps.step("programs of nodes", "see what go says", || node_programs::provide(workspace).map(drop))?;
-    steps.step(NAME, advice, || trial::run(image))
+    let nodes = steps.step("programs of nodes", "see what go says", || node_programs::provide(workspace))?;
+    let image = args.image.as_deref();
+    if !args.deployment {
+        steps.step(NAME, advice, || trial::run(image))?;
+    }
+    let advice = "cargo xtask cluster test --deployment --keep leaves the cluster as the test left it";
+    steps.step("deployment", advice, || deployment::run(workspace, programs, &nodes, image, args.keep))
 }
 
 fn needs_machine() -> anyhow::Result<()> {

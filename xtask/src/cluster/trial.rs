@@ -20,7 +20,7 @@ use crate::process::{self, Running, interrupted, seconds};
 const NODES: u8 = 2;
 
 /// One `up` or `down`, all programs built.
-const COMMAND_LIMIT: Duration = Duration::from_secs(240);
+const COMMAND_LIMIT: Duration = Duration::from_secs(900);
 
 /// From the start of `up` until a node's first program runs.
 const HALF_LIMIT: Duration = Duration::from_secs(60);

@@ -4,9 +4,9 @@
 use rustix::process::Signal;
 use serde_json::json;
 use tenure_tests::scenes::{at_work, successor_works};
-use tenure_tests::{ClientGo, Options, RealApi, Relay, Version, Weather, World, until, until_some};
+use tenure_tests::{ClientGo, LockWrite, Options, RealApi, Relay, Version, Weather, World, until, until_some};
 
-use super::evidence::{LockWrite, assert_clean, assert_residue, client_go_writes, figure, lock_writes, writes_after};
+use super::evidence::{assert_clean, assert_residue, client_go_writes, figure, lock_writes, writes_after};
 
 /// The name of the candidate that is not ours.
 const OTHER: &str = "client-go";

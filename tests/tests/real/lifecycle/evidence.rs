@@ -1,120 +1,27 @@
 //! What the audit log and the replicas' own logs prove. Panics with the evidence; decides nothing about what is promised to
 //! whom.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::Value;
-use tenure_control_plane::AuditEvent;
-use tenure_tests::{LEASE as NAME, Replica, Version, World};
+use tenure_tests::{LockWrite, Replica, Version, World};
 
-/// The user agent of our candidates' requests for the lock.
-const OURS: &str = "tenure-election/";
 /// Of client-go's requests, for the lock and for its workload.
 const CLIENT_GO: &str = "client-go-candidate/";
-/// What clocks may err by between the boot clock a candidate waits on and the API server's wall clock.
-const CLOCK_ERROR: f64 = 0.01;
-
-/// A stored write to the Lease.
-#[derive(Debug)]
-pub(crate) struct LockWrite {
-    pub(crate) version: Version,
-    /// Empty: nobody.
-    pub(crate) holder: String,
-    pub(crate) user_agent: String,
-    pub(crate) received_at: Timestamp,
-    duration: Duration,
-    /// An orderly release of one of ours.
-    is_marked_release: bool,
-}
-
-impl LockWrite {
-    fn of(epoch: usize, event: &AuditEvent) -> Option<Self> {
-        let lease = event.response.as_ref()?;
-        let text = |pointer: &str| lease.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let seconds = lease.pointer("/spec/leaseDurationSeconds").and_then(Value::as_u64).unwrap_or_default();
-        let (term, released) =
-            (text("/metadata/annotations/tenure.dev~1term"), text("/metadata/annotations/tenure.dev~1released"));
-        Some(Self {
-            version: Version { epoch, number: event.version()? },
-            holder: text("/spec/holderIdentity"),
-            user_agent: event.user_agent.clone(),
-            received_at: event.received_at.parse().expect("a time in the audit log"),
-            duration: Duration::from_secs(seconds),
-            is_marked_release: !term.is_empty() && term == released,
-        })
-    }
-
-    pub(crate) fn is_ours(&self) -> bool {
-        self.user_agent.starts_with(OURS)
-    }
-
-    pub(crate) fn is_of_client_go(&self) -> bool {
-        self.user_agent.starts_with(CLIENT_GO)
-    }
-}
 
 /// Every stored write to the world's Lease, in the order of versions.
 pub(crate) fn lock_writes(world: &World) -> Vec<LockWrite> {
-    let events = world.judge.audit().into_iter().filter(|(_, event)| {
-        event.resource == "leases" && event.namespace == world.names.system && event.name == NAME && !event.is_dry_run()
-    });
-    let mut writes: Vec<_> = events.filter_map(|(epoch, event)| LockWrite::of(epoch, &event)).collect();
-    writes.sort_by_key(|write| write.version);
-    writes
+    world.judge.lock_log().writes()
 }
 
-/// Panics when one of ours took the lock from another holder before its record had stood unchanged for the lease duration, and
-/// without a release by that very holder.
+/// As [`tenure_tests::LockLog::assert_nobody_came_early`], of the world's lock.
 pub(crate) fn assert_nobody_came_early(world: &World, lease: Duration) {
-    let writes = lock_writes(world);
-    let mut holding: Option<&LockWrite> = None;
-    for pair in writes.windows(2) {
-        let [before, taken] = pair else { unreachable!("windows of two") };
-        if !before.holder.is_empty() {
-            holding = Some(before);
-        }
-        if taken.holder.is_empty() || taken.holder == before.holder || !taken.is_ours() {
-            continue;
-        }
-        let let_go_by_client_go = before.is_of_client_go() && holding.is_some_and(LockWrite::is_of_client_go);
-        if before.holder.is_empty() && (before.is_marked_release || let_go_by_client_go) {
-            continue;
-        }
-        // Received before the record could be seen, and received after it was taken: the wait lies within. A record that a
-        // restore brought back was not seen before.
-        let restored =
-            world.judge.epoch_began(taken.version.epoch).filter(|_| before.version.epoch < taken.version.epoch);
-        let seen_from = restored.map_or(before.received_at, |restored| before.received_at.max(restored));
-        let between = taken.received_at.duration_since(seen_from).unsigned_abs();
-        // A duration in a record nobody holds says nothing.
-        let wait = if before.holder.is_empty() { lease } else { lease.max(before.duration) };
-        assert!(between >= wait.mul_f64(1.0 - CLOCK_ERROR), "{taken:?} came {between:?} after {before:?}");
-    }
+    world.judge.lock_log().assert_nobody_came_early(lease);
 }
 
-/// Panics when two Pods wrote in one term.
+/// As [`tenure_tests::LockLog::assert_one_writer_a_term`], of the world's lock.
 pub(crate) fn assert_one_writer_a_term(world: &World) {
-    let mut writers: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
-    for (term, _, event) in plugin_writes(world) {
-        writers.entry(term).or_default().insert(event.pod.clone().unwrap_or_default());
-    }
-    for (term, pods) in writers {
-        assert_eq!(pods.len(), 1, "in term {term} wrote {pods:?}");
-    }
-}
-
-/// Plugins' committed writes: term, version, request.
-fn plugin_writes(world: &World) -> Vec<(u64, Version, Arc<AuditEvent>)> {
-    let account = world.account();
-    let events = world.judge.audit().into_iter().filter(|(_, event)| event.user == account);
-    let writes = events.filter_map(|(epoch, event)| {
-        let term = event.user_agent.split_once("term/")?.1.parse().ok()?;
-        Some((term, Version { epoch, number: event.version()? }, event))
-    });
-    writes.collect()
+    world.judge.lock_log().assert_one_writer_a_term();
 }
 
 /// Requests of a term that came to the API server from an instant on, whatever became of them: the machine has one wall clock.
@@ -127,8 +34,8 @@ pub(crate) fn arrivals_since(world: &World, term: u64, since: Timestamp) -> usiz
 
 /// What a term committed after a version: the ids of its writes.
 pub(crate) fn writes_after(world: &World, term: u64, version: Version) -> Vec<String> {
-    let writes = plugin_writes(world).into_iter().filter(|(of, stored, _)| *of == term && *stored > version);
-    writes.map(|(.., event)| event.id.clone()).collect()
+    let writes = world.judge.lock_log().plugin_writes().into_iter();
+    writes.filter(|(of, stored, _)| *of == term && *stored > version).map(|(.., event)| event.id.clone()).collect()
 }
 
 /// How many writes of client-go's workload were committed after a version.

@@ -1,0 +1,57 @@
+//! What a container is given: memory that runs out, and processor time that is cut.
+
+use serde_json::json;
+use tenure_tests::{Plugin, until_some_within};
+
+use super::cluster::kubectl;
+use super::release::{LIMIT, PLUGINS, Release, SYSTEM, Setup};
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster of nodes: cargo xtask cluster test"]
+async fn a_leader_killed_for_its_memory_is_replaced() {
+    let mut release = Release::standing(Setup::Fast).await;
+    let old = release.leader().await;
+    // More than the container has, and no more than the settings of these tests let an instance have.
+    release.object("eat", "eaten").await;
+    release.drop_in(&Plugin::probe("eat", "eat", "1")).await;
+    until_some_within(LIMIT, "a container killed for its memory", || async {
+        let pods = release.pods().await;
+        let mut statuses = pods.iter().filter_map(|pod| pod.status.as_ref()?.container_statuses.as_ref()).flatten();
+        let reason = |state: &k8s_openapi::api::core::v1::ContainerState| state.terminated.as_ref()?.reason.clone();
+        statuses
+            .any(|status| {
+                let states = [status.state.as_ref(), status.last_state.as_ref()];
+                states.into_iter().flatten().any(|state| reason(state).as_deref() == Some("OOMKilled"))
+            })
+            .then_some(())
+    })
+    .await;
+    kubectl(&["delete", "configmap", "eat", "--namespace", PLUGINS]);
+    release.change_plugin().await;
+    release.leader_above(old.term).await;
+    release.replicas(3).await;
+    release.assert_clean().await;
+    release.tell_gap_after("leader killed for its memory", old.term);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster of nodes: cargo xtask cluster test"]
+async fn a_leader_throttled_by_a_quota_loses_the_lease_and_writes_nothing_more() {
+    let mut release = Release::standing(Setup::Fast).await;
+    let old = release.leader().await;
+    let before = old.container.times_throttled();
+    let resources = json!({"limits": {"cpu": "10m"}, "requests": {"cpu": "10m"}});
+    let resize = json!({"spec": {"containers": [{"name": "tenure", "resources": resources}]}}).to_string();
+    let pod = old.container.pod.as_str();
+    kubectl(&["patch", "pod", pod, "--namespace", SYSTEM, "--subresource", "resize", "--patch", &resize]);
+    until_some_within(LIMIT, "the leader to be throttled", || async {
+        (old.container.times_throttled() > before).then_some(())
+    })
+    .await;
+    release.change_plugin().await;
+    release.leader_above(old.term).await;
+    kubectl(&["delete", "pod", pod, "--namespace", SYSTEM, "--wait=false"]);
+    release.replicas(3).await;
+    release.assert_clean().await;
+    release.tell_gap_after("leader throttled to a hundredth of a processor", old.term);
+}
