@@ -167,11 +167,6 @@ impl Ready {
         !self.finishing && !object.deletion && self.makes_keys(resource).any(wants)
     }
 
-    /// Whether the host keeps its finalizer on objects of a resource.
-    pub(crate) fn holds(&self, resource: &ResourceKey) -> bool {
-        self.makes_keys(resource).any(|watch| watch.finalizer)
-    }
-
     /// The shared watches in which objects may carry its finalizer.
     pub(crate) fn finalizer_keys(&self) -> Vec<WatchKey> {
         let mut keys: Vec<_> =

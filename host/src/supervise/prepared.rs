@@ -21,8 +21,6 @@ pub(crate) struct Prepared {
     object: Option<Arc<Object>>,
     current: Option<Current>,
     live: Option<ResourceKey>,
-    /// The plugin's finalizer is kept on such objects, and nothing is known of this one.
-    settled: bool,
 }
 
 impl Prepared {
@@ -30,7 +28,7 @@ impl Prepared {
     pub(crate) fn new(plugin: &Ready, term: &TermContext, watched: &Watched, ready: &ReadyKey<Key>) -> Self {
         let Key::Object { kind, namespace, name } = &ready.key else {
             let request = of_schedule(plugin, ready);
-            return Self { request, object: None, current: None, live: None, settled: false };
+            return Self { request, object: None, current: None, live: None };
         };
         let watch = &plugin.watches[*kind];
         let cached = plugin
@@ -46,8 +44,14 @@ impl Prepared {
         let interest = cached.as_ref().map_or(Interest::None, |cached| plugin.interest(&watch.resource, cached));
         let stays = cached.as_ref().is_some_and(|cached| !cached.deletion && interest == Interest::Selected);
         let went = !stays || (ready.cause == QueueCause::Deleted && last_known.is_some());
+        let cause = match in_contract(ready.cause) {
+            _ if went => Cause::Deleted,
+            // What went is dealt with or was never seen; what is there now must not be taken for it.
+            Cause::Deleted => Cause::Changed,
+            cause => cause,
+        };
         let request = Request {
-            cause: if went { Cause::Deleted } else { in_contract(ready.cause) },
+            cause,
             object: ObjectRef {
                 kind: watch.kind.clone(),
                 namespace: namespace.as_deref().map(str::to_owned),
@@ -57,17 +61,11 @@ impl Prepared {
             extra: Vec::new(),
         };
         let live = ready.hold_expired.then(|| watch.resource.clone());
-        let settled = object.is_none() && live.is_none() && plugin.holds(&watch.resource);
         // Of one that is gone nothing is kept or let go.
         let object = object.cloned();
         let current = object.clone().filter(|object| cached.as_ref().is_some_and(|cached| Arc::ptr_eq(cached, object)));
         let current = current.map(|object| Current { resource: watch.resource.clone(), object });
-        Self { request, object, current, live, settled }
-    }
-
-    /// Whether there is nothing to call for: what was queued about the object came before the plugin had dealt with its end.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.settled
+        Self { request, object, current, live }
     }
 
     /// The object the guest is told of.

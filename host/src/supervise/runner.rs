@@ -343,8 +343,7 @@ impl Runner {
 
     fn start(&mut self, ready: ReadyKey<Key>) {
         let prepared = Prepared::new(&self.ready, &self.term, &self.watched, &ready);
-        let released = |object: &Arc<Object>| self.watched.is_released(&ready.key, object);
-        if prepared.is_settled() || prepared.object().is_some_and(released) {
+        if self.watched.is_settled(&ready.key, prepared.object().map(Arc::as_ref)) {
             self.queue.done(Instant::now(), &ready.key, Done::Ok);
             return;
         }

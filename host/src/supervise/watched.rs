@@ -79,8 +79,15 @@ impl Watched {
     pub(crate) fn release(&mut self, key: &Key, uid: Box<str>) {
         if self.last_known.get(key).is_some_and(|known| known.uid == uid) {
             self.last_known.remove(key);
-        } else if self.selected.contains(key) {
-            self.released.insert(key.clone(), uid);
+        }
+        self.released.insert(key.clone(), uid);
+    }
+
+    /// Whether what was queued about a key is of an object that was let go meanwhile; `object` is what is known of it now.
+    pub(crate) fn is_settled(&mut self, key: &Key, object: Option<&Object>) -> bool {
+        match object {
+            Some(object) => object.deletion && self.released.get(key).is_some_and(|uid| *uid == object.uid),
+            None => self.released.remove(key).is_some(),
         }
     }
 
@@ -112,11 +119,6 @@ impl Watched {
         if self.last_known.get(key).is_some_and(|known| Arc::ptr_eq(known, object)) {
             self.last_known.remove(key);
         }
-    }
-
-    /// Whether the plugin is done with this object for good; what was queued about it came before that was known.
-    pub(crate) fn is_released(&self, key: &Key, object: &Object) -> bool {
-        object.deletion && self.released.get(key).is_some_and(|uid| *uid == object.uid)
     }
 
     fn left(&mut self, key: Key, object: &Arc<Object>) -> Option<(Key, Cause)> {
@@ -207,7 +209,7 @@ mod tests {
         let mut watched = Watched::default();
         let (key, _) = watched.applied(0, &uid("a", true), Interest::Selected).unwrap();
         watched.release(&key, "a".into());
-        assert!(watched.is_released(&key, &uid("a", true)) && !watched.is_released(&key, &uid("b", true)));
+        assert!(watched.is_settled(&key, Some(&uid("a", true))) && !watched.is_settled(&key, Some(&uid("b", true))));
         assert_eq!(watched.applied(0, &uid("a", true), Interest::Selected), None, "others hold it still");
         assert_eq!(watched.deleted(0, &uid("a", true)), None);
         assert!(watched.applied(0, &uid("b", false), Interest::Selected).is_some());
@@ -222,7 +224,9 @@ mod tests {
         let _ = watched.applied(0, &one, Interest::Selected);
         let (key, _) = watched.deleted(0, &one).unwrap();
         watched.release(&key, one.uid.clone());
-        assert!(watched.last_known(&key).is_none() && watched.released.is_empty());
+        assert!(watched.last_known(&key).is_none());
+        assert!(watched.is_settled(&key, None), "no call for what was queued meanwhile");
+        assert!(!watched.is_settled(&key, None) && watched.released.is_empty());
     }
 
     #[test]

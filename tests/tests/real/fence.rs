@@ -1,13 +1,17 @@
 //! The Lease fence as shipped: an API server that has it refuses what a replica writes that does not hold the lock, however it
 //! writes, and what comes late from one that held it.
 
-use super::rbac::{give_what_is_granted, grant_to_bot, modest};
+use http::{HeaderName, HeaderValue};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Client, Config};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tenure_tests::{LEASE, Options, RealApi, World, until};
+
+use super::rbac::{give_what_is_granted, grant_to_bot, modest};
 
 const FENCE: &str = include_str!("../../../deploy/kustomize/components/fence/lease-fence.yaml");
 const ANCHOR: &str = include_str!("../../../deploy/kustomize/components/fence/anchor.yaml");
@@ -169,17 +173,8 @@ async fn who_does_not_hold_the_lock_cannot_write_in_any_way_and_who_does_can_in_
 /// What no check in this process can close, a pause between the last look at the clocks and `write(2)`, the fence does.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_stopped_after_the_last_look_is_refused_when_it_comes_out() {
-    stopped_write_is_refused(Under::Host).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn so_is_one_in_the_name_of_another_account_that_the_fence_names() {
-    stopped_write_is_refused(Under::Bot).await;
-}
-
-async fn stopped_write_is_refused(under: Under) {
     let Some(api) = RealApi::shared().await else { return };
-    let mut world = fenced(&api, under, &[("stopped", &[("TENURE_STOP_AT", "after-last-look")])], "burst").await;
+    let mut world = fenced(&api, Under::Host, &[("stopped", &[("TENURE_STOP_AT", "after-last-look")])], "burst").await;
     world.config_map("probe", &world.names.work, "target", json!({})).await;
     world.replica("stopped").stopped().await;
     let term = world.term().await.expect("a term");
@@ -199,4 +194,41 @@ async fn stopped_write_is_refused(under: Under) {
     until("the successor to go on", || async { world.judge.writes().len() > seen + 20 }).await;
     assert_eq!(world.judge.late_writes(), []);
     world.judge.assert_clean();
+}
+
+/// As the host writes for a plugin under an account of its own: from the Pod of this name, in the name of `bot`.
+async fn bot_from(world: &World, pod: &str) -> Api<ConfigMap> {
+    let kubeconfig = Kubeconfig::read_from(world.kubeconfig(pod, None).await).expect("a kubeconfig");
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    let mut config = config.expect("a configuration");
+    for (header, value) in [
+        ("impersonate-user", bot(world)),
+        ("impersonate-extra-authentication.kubernetes.io%2fpod-name", pod.to_owned()),
+    ] {
+        config.headers.push((HeaderName::from_static(header), HeaderValue::from_str(&value).expect("a value")));
+    }
+    Api::namespaced(Client::try_from(config).expect("a client"), &world.names.work)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_host_writes_in_the_name_of_an_account_is_held_to_the_hosts_pod() {
+    let Some(api) = RealApi::shared().await else { return };
+    let world = fenced(&api, Under::Bot, &[("replica-0", &[]), ("replica-1", &[])], "stamp").await;
+    let work = world.names.work.clone();
+    // Its rights are in force once the plugin has written under them.
+    world.config_map("probe", &work, "before", json!({})).await;
+    world.annotated(&work, "before", "probe/term").await;
+    let holder = world.leader().await;
+    let other = if holder == "replica-0" { "replica-1" } else { "replica-0" };
+    let write = Patch::Merge(json!({"data": {"key": "value"}}));
+    let dry = PatchParams { dry_run: true, ..PatchParams::default() };
+    let bot = bot_from(&world, other).await;
+    until("the fence to stand", || async { is_fenced("a patch", bot.patch("before", &dry, &write).await) }).await;
+    assert!(is_fenced("a patch", bot.patch("before", &PatchParams::default(), &write).await), "from {other}");
+    let bot = bot_from(&world, &holder).await;
+    assert!(!is_fenced("a patch", bot.patch("before", &PatchParams::default(), &write).await), "from {holder}");
+    // The host itself sends what it takes to pass.
+    world.config_map("probe", &work, "after", json!({})).await;
+    world.annotated(&work, "after", "probe/term").await;
+    assert_eq!(world.leader().await, holder);
 }
