@@ -110,6 +110,7 @@ scenarios! {
     a_token_on_an_object_ends_nothing
     a_verdict_is_about_the_holder_it_was_asked_under
     a_version_that_came_again_after_a_restore_is_not_taken_for_ours
+    a_wait_said_again_does_not_begin_anew
     a_wall_clock_lets_nobody_in
     a_wall_clock_set_back_lengthens_nothing
     a_wall_clock_set_forward_ends_the_term

@@ -89,7 +89,7 @@ pub struct Observation {
 pub enum Verdict {
     /// Take the lock as soon as it is free.
     Campaign,
-    /// Leave a free lock alone for so long. Whole milliseconds.
+    /// Leave a free lock alone for so long, from when it is free; said again, it does not begin anew. Whole milliseconds.
     Wait(Duration),
     /// Go on leading.
     Keep,

@@ -129,6 +129,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     of("10", "polls are spread by chance", "elector/mod.rs", "Some(now.boot + retry + self.chance.below(retry / 5))", "Some(now.boot + retry)"),
     of("11", "losing does not end the candidate", "elector/tenancy.rs", "                if self.shutdown_by.is_some() {\n                    self.role = Role::Finished;", "                if self.shutdown_by.is_some() || drain.is_none() {\n                    self.role = Role::Finished;"),
     of("policy", "a policy's wait has an end", "elector/campaign.rs", ".min(free_at.saturating_add(wait_max))", ".min(free_at.saturating_add(wait_max * 100))"),
+    of("policy", "a wait that is said again does not begin anew", "elector/campaign.rs", "self.waiting.map_or(now.boot, |(said, _)| said)", "now.boot"),
     of("policy", "a wait counts from when the lock became free", "elector/campaign.rs", "said.max(free_at).saturating_add(pause)", "said.saturating_add(pause)"),
     of("policy", "a wait is about the last holder's going", "elector/answers.rs", "                self.campaign.wait_no_more(); // what the policy said was about the last holder's going\n", ""),
     of("policy", "a verdict holds until the next", "elector/policy.rs", "Verdict::Wait(pause) => self.campaign.wait(now, pause),", "Verdict::Wait(pause) if self.news.free_at().is_some_and(|at| now.boot >= at) => self.campaign.wait(now, pause),\n            Verdict::Wait(_) => {}"),

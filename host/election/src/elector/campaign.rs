@@ -23,15 +23,17 @@ pub(crate) struct Campaign {
     pub(crate) not_before: Duration,
     /// After a yield: one lease duration for the others.
     pub(crate) out_until: Duration,
-    /// The policy's last wait: when it was said, and how long.
+    /// The policy's last wait: when it was first said, and for how long.
     waiting: Option<(Duration, Duration)>,
     /// The policy's last yield that was heeded: when, and the term it ended.
     yielded: Option<(Duration, Term)>,
 }
 
 impl Campaign {
+    /// A policy is asked again and again: a wait that is said again does not begin anew.
     pub(crate) fn wait(&mut self, now: Instant, pause: Duration) {
-        self.waiting = Some((now.boot, pause));
+        let said = self.waiting.map_or(now.boot, |(said, _)| said);
+        self.waiting = Some((said, pause));
     }
 
     pub(crate) fn wait_no_more(&mut self) {
