@@ -13,6 +13,6 @@ mod gates;
 mod readme;
 mod release;
 mod resources;
-mod rights;
 mod rollouts;
 mod side_by_side;
+mod used_rights;

@@ -36,7 +36,7 @@ async fn a_leader_killed_for_its_memory_is_replaced() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster of nodes: cargo xtask cluster test"]
-async fn a_leader_throttled_by_a_quota_loses_the_lease_and_writes_nothing_more() {
+async fn a_leader_throttled_by_a_quota_hands_over_and_writes_nothing_late() {
     let mut release = Release::standing(Setup::Fast).await;
     let old = release.leader().await;
     let before = old.container.times_throttled();
@@ -48,10 +48,11 @@ async fn a_leader_throttled_by_a_quota_loses_the_lease_and_writes_nothing_more()
         (old.container.times_throttled() > before).then_some(())
     })
     .await;
+    // It may go on leading, late as it is, or lose the lease; whichever comes first, it has to go.
     release.change_plugin().await;
-    release.leader_above(old.term).await;
     kubectl(&["delete", "pod", pod, "--namespace", SYSTEM, "--wait=false"]);
+    release.leader_above(old.term).await;
     release.replicas(3).await;
     release.assert_clean().await;
-    release.tell_gap_after("leader throttled to a hundredth of a processor", old.term);
+    release.tell_gap_after("leader throttled to a hundredth of a processor, and deleted", old.term);
 }

@@ -197,7 +197,7 @@ impl Machine {
         let running = running.with_context(|| format!("{} does not run on {}", program, self.place.name))?;
         running.kill();
         let begun = Instant::now();
-        while running.lives() {
+        while !running.is_gone() {
             if begun.elapsed() > END_LIMIT {
                 bail!("{program} still runs {} after it was killed", seconds(END_LIMIT));
             }

@@ -37,7 +37,7 @@ const CNI: Released = Released {
 };
 
 /// What is called and comes with the system: the program, and Debian's package of it.
-const OF_SYSTEM: [(&str, &str); 8] = [
+const OF_SYSTEM: [(&str, &str); 10] = [
     ("runc", "runc"),
     ("nft", "nftables"),
     ("ip", "iproute2"),
@@ -46,6 +46,9 @@ const OF_SYSTEM: [(&str, &str); 8] = [
     ("setsid", "util-linux"),
     ("unshare", "util-linux"),
     ("sh", "dash"),
+    // To put a program into an image with what it stands on.
+    ("ldd", "libc-bin"),
+    ("strip", "binutils"),
 ];
 
 /// Folders of programs, and the image that is on each node from the beginning.

@@ -83,6 +83,11 @@ impl Process {
         look_at(self.pid).is_some_and(|now| now.begun_ticks == self.begun_ticks)
     }
 
+    /// Whether there is nothing left of it: one that is still ending holds its ports until its parent has heard of the end.
+    pub(crate) fn is_gone(&self) -> bool {
+        !folder(self.pid).exists()
+    }
+
     /// The name of the program.
     pub(crate) fn name(&self) -> String {
         self.executable.file_name().unwrap_or_default().to_string_lossy().into_owned()
