@@ -370,7 +370,7 @@ pub(crate) struct PluginCheckArgs {
 /// `tenure plugin remove`.
 #[derive(Debug, Args)]
 pub(crate) struct RemoveArgs {
-    /// The plugin: <namespace>/<ConfigMap name>, or directory/<file stem>.
+    /// The plugin: namespace and name of its ConfigMap (tenure-plugins/label-propagator), or directory/ and the stem of its file.
     #[arg(value_name = "IDENTITY")]
     pub(crate) identity: String,
     /// Take its finalizers off without calling it: what it would have cleaned up stays.
