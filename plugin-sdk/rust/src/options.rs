@@ -37,7 +37,7 @@ pub struct ListOptions {
     pub field_selector: Option<String>,
     /// Objects per page, not in all; the host caps it at 500.
     pub page_size: Option<u32>,
-    /// Where the page before left off; [`Cluster::list`](crate::Cluster::list) fills it in.
+    /// Where the page before left off; [`Reader::list`](crate::Reader::list) fills it in.
     pub continue_token: Option<String>,
     /// Ask the API server, past the cache.
     pub live: bool,
