@@ -85,7 +85,7 @@ fn roles_for_nothing_or_for_a_wrong_file_are_one_error() {
     let wrong: [(&[&str], &str, &str); 4] = [
         (&["--config"], "", "a [[grant.permission]]"),
         (&["--config"], "[[grant]]\nplugin = \"a\"\n", "no pattern for a plugin"),
-        (&[], "name = \"a\"\n", "neither [[watch]] nor [[schedule]]"),
+        (&[], "name = \"a\"\n", "a [[permission]] in a manifest"),
         (&["--name", "a: b"], "", "--name \"a: b\""),
     ];
     for (arguments, text, said) in wrong {

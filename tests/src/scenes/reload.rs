@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{TARGET, at_work, successor_works};
-use crate::{Plugin, World, until};
+use crate::{Plugin, World, get, until};
 
 /// For scenes in which a call lasts until its term ends: no machine is so slow that it is cut off before.
 pub const PATIENT: &str = "[limits]\nreconcile-timeout = \"10m\"\n";
@@ -26,6 +26,21 @@ fn files(folder: &Path) -> usize {
     entries.map(|entry| if entry.path().is_dir() { files(&entry.path()) } else { 1 }).sum()
 }
 
+/// The probe at work, and loaded on every replica: a version that a standby has not loaded yet is none that it could go on with.
+async fn loaded_everywhere(world: World) -> World {
+    let world = at_work(world, "stamp").await;
+    for replica in world.replicas.values() {
+        let console = replica.console().await;
+        until(&format!("the probe to be loaded on {}", replica.name), || async {
+            let status = get(&format!("{console}/status")).await.unwrap_or_default();
+            let status: Value = serde_json::from_str(&status).unwrap_or_default();
+            matches!(status["plugins"][0]["state"].as_str(), Some("ready" | "running"))
+        })
+        .await;
+    }
+    world
+}
+
 /// What an object was stamped with, once a term after `term` has done so.
 async fn stamped_after(world: &World, term: u64, name: &str) -> Option<String> {
     successor_works(world, term, name).await;
@@ -34,7 +49,7 @@ async fn stamped_after(world: &World, term: u64, name: &str) -> Option<String> {
 
 /// While a chunk of the new version is missing, the one before is what the successor runs, too; then the new one.
 pub async fn a_handover_while_chunks_are_missing(world: World) -> World {
-    let mut world = at_work(world, "stamp").await;
+    let mut world = loaded_everywhere(world).await;
     let (old, term) = (world.leader().await, world.term().await.expect("a term"));
     let next = world.probe("probe", "stamp", "2").in_chunks().pack(&world.names.plugins);
     let (missing, others) = next.split_first().expect("chunks and a head");
@@ -52,7 +67,7 @@ pub async fn a_handover_while_chunks_are_missing(world: World) -> World {
 
 /// While the new version is being checked, the one before is what the successor runs, too; and goes on when the new one is refused.
 pub async fn a_handover_while_the_next_version_is_checked(world: World) -> World {
-    let mut world = at_work(world, "stamp").await;
+    let mut world = loaded_everywhere(world).await;
     let (old, term) = (world.leader().await, world.term().await.expect("a term"));
     let code = world.folder().join("code");
     let before = files(&code);
