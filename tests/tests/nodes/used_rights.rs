@@ -27,14 +27,14 @@ async fn the_shipped_roles_are_what_was_used() {
     let release = Release::standing(Setup::Default).await;
     release.assert_clean().await;
     // A plugin that is refused, twice for the same reason: told by an Event, which is then counted up.
-    for text in ["one", "other"] {
+    for (text, verb) in [("one", "create"), ("other", "patch")] {
         super::cluster::apply(&serde_json::json!({
             "apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"name": "refused", "namespace": PLUGINS, "labels": {"tenure.dev/plugin": "true"}},
             "data": {"plugin.toml": text},
         }));
         until_some_within(LIMIT, "the Event of a refusal", || async {
-            used().contains(&right(PLUGINS, "events.k8s.io", "events", "create")).then_some(())
+            used().contains(&right(PLUGINS, "events.k8s.io", "events", verb)).then_some(())
         })
         .await;
     }
