@@ -397,10 +397,16 @@ impl Judge {
         }
     }
 
-    /// Whether a record is what a process of ours wrote last.
+    /// Whether a record is what a process of ours wrote last. Beside a holder a mark of release says nothing: somebody may have
+    /// emptied and marked the record, and put the holder back.
     #[must_use]
     pub fn is_own(&self, process: u64, record: &Record) -> bool {
-        self.stored.get(&process).is_some_and(|(stored, _)| same_state(stored, record))
+        let Some((stored, _)) = self.stored.get(&process) else { return false };
+        let mut shown = record.clone();
+        if !shown.holder.is_empty() {
+            shown.annotations.remove(Record::RELEASED);
+        }
+        same_state(stored, &shown)
     }
 
     /// A policy's yield was heeded: one a minute at most, and only to somebody who would take the lock.
