@@ -25,6 +25,9 @@ pub struct ClientGo {
 }
 
 impl ClientGo {
+    /// Flags for the timing of the profile `default`.
+    pub const DEFAULT_TIMING: [&str; 3] = ["--lease-duration=15s", "--renew-deadline=10s", "--retry-period=2s"];
+
     /// Whether there is a program to start: a loud word where there is none, which only a person's machine may do.
     #[expect(clippy::print_stderr, reason = "a test that did not run must say so")]
     pub fn is_there() -> bool {

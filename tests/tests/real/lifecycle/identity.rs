@@ -1,8 +1,9 @@
 //! Two processes that go by one name: each knows its own writes, and people are told.
 
+use rustix::process::Signal;
 use serde_json::json;
 use tenure_tests::scenes::{TARGET, successor_works};
-use tenure_tests::{Options, RealApi, World, until};
+use tenure_tests::{ClientGo, Options, RealApi, World, until};
 
 use super::evidence::{assert_clean, lock_writes};
 
@@ -43,4 +44,34 @@ async fn two_processes_with_one_name_never_lead_at_once_and_people_are_warned() 
     for name in ["first", "second", "third"] {
         assert!(world.replica(name).is_running(), "{name} ended");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_with_one_name_never_lead_at_once_with_a_client_go_beside_them() {
+    let Some(api) = RealApi::shared().await else { return };
+    if !ClientGo::is_there() {
+        return;
+    }
+    let mut world = World::on(&api, Options::told_by_the_gate()).await;
+    world.drop_in(&world.probe("probe", "burst", "1")).await;
+    world.config_map("probe", &world.names.work, TARGET, json!({})).await;
+    world.start_with("first", &TWIN).await;
+    assert_eq!(world.leader().await, "twin");
+    let mut other = ClientGo::start(&world, "client-go", None, &["--stay"]).await;
+    other.said("new-leader", 1).await;
+    world.start_with("second", &TWIN).await;
+    world.replica("second").logged("is held in the name").await;
+
+    let term = world.term().await.expect("a term");
+    world.replica("first").kill();
+    until("another to hold the lock", || async {
+        let holder = world.lease().await.and_then(|lease| lease.spec?.holder_identity);
+        holder.is_some_and(|holder| !holder.is_empty() && holder != "twin")
+    })
+    .await;
+    other.signal(Signal::TERM);
+    other.ended().await;
+    world.leader_of_a_term_above(term).await;
+    successor_works(&world, term, "after").await;
+    assert_clean(&world).await;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::json;
 use tenure_tests::scenes::{at_work, successor_works};
-use tenure_tests::{Options, RealApi, Relay, Weather, World, until};
+use tenure_tests::{ClientGo, Options, RealApi, Relay, Weather, World, until, until_some};
 
 use super::evidence::{assert_clean, assert_nobody_came_early, lock_writes};
 
@@ -73,6 +73,19 @@ async fn an_edit_ends_the_term_while_no_request_gets_through() {
     assert_nobody_came_early(&world, Duration::from_secs(15));
 }
 
+/// Waits until the API server has refused a renewal of the one that was held, for want of the object it was about.
+async fn assert_late_renewal_refused(world: &World) {
+    let refused = until_some("the late renewal to be answered", || async {
+        let events = world.judge.audit().into_iter().map(|(_, event)| event);
+        events
+            .filter(|event| event.resource == "leases" && event.namespace == world.names.system)
+            .filter(|event| event.verb == "update" && event.pod.as_deref() == Some(HELD))
+            .find(|event| event.code != 200)
+    })
+    .await;
+    assert!(matches!(refused.code, 404 | 409), "{refused:?}");
+}
+
 /// Nobody else is there to make a new Lease: what arrives meets none.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_renewal_that_arrives_after_the_deletion_brings_nothing_back() {
@@ -85,15 +98,7 @@ async fn a_renewal_that_arrives_after_the_deletion_brings_nothing_back() {
     world.replica(HELD).signal(Signal::STOP);
     world.delete_lease().await;
     relay.set(Weather::Clear);
-    let answered = || {
-        let events = api.audit().into_iter();
-        events
-            .filter(|event| event.resource == "leases" && event.namespace == world.names.system)
-            .filter(|event| event.verb == "update" && event.pod.as_deref() == Some(HELD))
-            .find(|event| event.code != 200)
-    };
-    until("the late renewal to be answered", || async { answered().is_some() }).await;
-    assert!(matches!(answered().map(|event| event.code), Some(404 | 409)), "{:?}", answered());
+    assert_late_renewal_refused(&world).await;
     assert!(world.lease().await.is_none(), "the renewal brought the Lease back");
 
     for name in ["standby-0", "standby-1"] {
@@ -101,6 +106,38 @@ async fn a_renewal_that_arrives_after_the_deletion_brings_nothing_back() {
     }
     world.replica(HELD).signal(Signal::CONT);
     world.replica(HELD).logged("stopped leading").await;
+    successor_works(&world, term, "after").await;
+    assert_clean(&world).await;
+    assert_nobody_came_early(&world, Duration::from_secs(15));
+    assert_not_revived(&world, term);
+}
+
+/// client-go heeds no absence and makes a new Lease at once: what arrives meets that one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_that_arrives_after_client_go_took_a_deleted_lease_changes_nothing() {
+    let Some(api) = RealApi::shared().await else { return };
+    if !ClientGo::is_there() {
+        return;
+    }
+    let relay = Relay::before(api.address()).await;
+    let (mut world, term) = held(&api, &relay, default_timing(), 0).await;
+    let flags: Vec<_> = ["--stay"].into_iter().chain(ClientGo::DEFAULT_TIMING).collect();
+    let mut other = ClientGo::start(&world, "client-go", None, &flags).await;
+    other.said("new-leader", 1).await;
+    relay.set(Weather::HeldRequests);
+    relay.holds_something().await;
+    // Stopped, it cannot take the renewal back when no answer comes; the rest is between the network and the API server.
+    world.replica(HELD).signal(Signal::STOP);
+    world.delete_lease().await;
+    other.said("acquired", 1).await;
+    relay.set(Weather::Clear);
+    assert_late_renewal_refused(&world).await;
+    assert_eq!(world.holder().await.as_deref(), Some("client-go"));
+
+    world.replica(HELD).signal(Signal::CONT);
+    world.replica(HELD).logged("stopped leading").await;
+    other.signal(Signal::TERM);
+    other.ended().await;
     successor_works(&world, term, "after").await;
     assert_clean(&world).await;
     assert_nobody_came_early(&world, Duration::from_secs(15));

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use rustix::process::Signal;
 use serde_json::json;
 use tenure_tests::scenes::TARGET;
-use tenure_tests::{World, until};
+use tenure_tests::{ClientGo, World, until};
 
 use super::evidence::{assert_clean, lock_writes};
 use super::three_replicas;
@@ -75,6 +75,25 @@ async fn plugins_that_change_in_the_instant_of_a_sigterm_are_what_the_successor_
     world.replica(&old).signal(Signal::TERM);
     change_plugins(&world).await;
     assert!(world.replica(&old).ended().await.success());
+    judge(&world, term).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plugins_that_change_while_the_lock_is_let_go_beside_a_client_go_are_what_the_next_of_ours_runs() {
+    let Some(mut world) = with_two_plugins().await else { return };
+    if !ClientGo::is_there() {
+        return;
+    }
+    let mut other = ClientGo::start(&world, "client-go", None, &["--stay"]).await;
+    other.said("new-leader", 1).await;
+    let (old, term) = (world.leader().await, world.term().await.expect("a term"));
+    world.replica(&old).signal(Signal::TERM);
+    change_plugins(&world).await;
+    assert!(world.replica(&old).ended().await.success());
+    // Client-go or one of ours, whoever is first.
+    until("another to hold the lock", || async { world.holder().await.is_some_and(|holder| holder != old) }).await;
+    other.signal(Signal::TERM);
+    other.ended().await;
     judge(&world, term).await;
 }
 
