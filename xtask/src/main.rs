@@ -24,12 +24,14 @@ mod tidy;
 mod workspace;
 
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::Parser;
 use cli::{Cli, Command};
 use workspace::Workspace;
 
 fn main() -> ExitCode {
+    LazyLock::force(&process::OWN_PROGRAM);
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -3,14 +3,18 @@
 
 use std::ffi::OsStr;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
+
+/// Where this program is, as it was when it started: a build that it runs may put another file there, which is the same program.
+pub(crate) static OWN_PROGRAM: LazyLock<PathBuf> =
+    LazyLock::new(|| std::env::current_exe().unwrap_or_else(|_| "xtask".into()));
 
 /// How often a running program is looked at: what this command adds to the time of a step.
 const LOOK: Duration = Duration::from_millis(20);

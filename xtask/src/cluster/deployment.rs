@@ -55,7 +55,7 @@ fn tests(workspace: &Workspace, programs: &Programs, cluster: &Cluster, kubeconf
         cargo.args(["--test-threads", "1", "--nocapture"]).args(choice);
         set_stage(workspace, &mut cargo, programs);
         cargo.env("KUBECONFIG", kubeconfig).env("TENURE_CLUSTER", &cluster.name);
-        cargo.env("TENURE_XTASK", std::env::current_exe()?);
+        cargo.env("TENURE_XTASK", process::OWN_PROGRAM.as_path());
         process::run(&mut cargo, LIMIT)?;
     }
     Ok(())

@@ -239,7 +239,7 @@ fn done(command: &mut Command) -> anyhow::Result<()> {
 
 /// This program, as a person would start it from another shell.
 fn command(cluster: &Cluster, what: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap_or_else(|_| "xtask".into()));
+    let mut command = Command::new(process::OWN_PROGRAM.as_path());
     command.args(["cluster", what, "--name", &cluster.name]);
     command
 }
