@@ -26,7 +26,7 @@ const REFUSED: [(&str, &str); 18] = [
     ("monitoring.enabled=yes", "at '/monitoring/enabled': got string, want boolean"),
     ("resources.limits.memory=null", "at '/resources/limits': missing property 'memory'"),
     ("resources.requests.memory=much", "at '/resources/requests/memory': 'much' does not match"),
-    ("resources.limits.cpu=1", "resources.limits.cpu: leave it out: an election thread that is throttled cannot renew"),
+    ("resources.limits.cpu=1", "resources.limits.cpu: leave it out: it throttles the election thread"),
     (
         "terminationGracePeriodSeconds=19",
         "19 is too short for the settings: shutdown-grace 10 s + write-timeout 5 s + 5 s are 20",

@@ -73,7 +73,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- fail (printf "settings: console.listen = %q: the kubelet's probes have to reach it; write \"0.0.0.0:8080\"" $listen) }}
 {{- end }}
 {{- if dig "cpu" false .Values.resources.limits }}
-{{- fail "resources.limits.cpu: leave it out: an election thread that is throttled cannot renew, and loses the lease" }}
+{{- fail "resources.limits.cpu: leave it out: it throttles the election thread with the rest, and renewals leave late" }}
 {{- end }}
 {{- $shutdown := include "tenure.seconds" (dict "key" "election.shutdown-grace" "value" (dig "election" "shutdown-grace" "10s" $settings)) | int }}
 {{- $write := include "tenure.seconds" (dict "key" "election.write-timeout" "value" (dig "election" "write-timeout" "5s" $settings)) | int }}
