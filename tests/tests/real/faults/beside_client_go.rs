@@ -11,7 +11,7 @@ use tenure_tests::{Admission, ClientGo, Options, RealApi, Relay, Weather, Webhoo
 use super::api_server::AWAY;
 use super::clock::{self, HOUR_SECONDS, renewed_three_times};
 use super::restore::{profile, restore};
-use super::{FIRST, OTHERS, STANDARD, at_it, at_work, ended, judged, lay_out_work, set_to_work, stamped, tell};
+use super::{FIRST, OTHERS, STANDARD, at_it, at_work, ended, judged, lay_out_work, stamped, tell};
 use crate::lifecycle::LEASE;
 use crate::lifecycle::evidence::{assert_nobody_came_early, assert_residue, lock_writes, writes_after};
 use crate::lifecycle::rights::{leave_on_leases, set_rules};
@@ -34,6 +34,17 @@ impl Beside {
         let (world, term) = at_work(api, Options::default(), at).await;
         let other = waiting(&world, &[]).await;
         Self { world, other, term }
+    }
+
+    /// From a client-go that leads while ours know their work: it goes in order, one of ours is at work, and client-go waits. Which of
+    /// ours.
+    async fn taken_over(world: World, mut other: ClientGo) -> (Self, String) {
+        other.signal(Signal::TERM);
+        other.ended().await;
+        at_it(&world).await;
+        let (leader, term) = (world.leader().await, world.term().await.expect("a term"));
+        let other = waiting(&world, &ClientGo::DEFAULT_TIMING).await;
+        (Self { world, other, term }, leader)
     }
 
     /// Nobody but the first of ours and client-go are left.
@@ -157,7 +168,7 @@ async fn restored_to_a_term_of_client_go_s_ours_stop_and_what_they_write_after_i
         return;
     }
     let mut world = World::on(&api, profile("default")).await;
-    let mut other = ClientGo::start(&world, OTHER, None, &ClientGo::DEFAULT_TIMING).await;
+    let other = ClientGo::start(&world, OTHER, None, &ClientGo::DEFAULT_TIMING).await;
     other.said("first-write", 1).await;
     for name in [FIRST].into_iter().chain(OTHERS) {
         world.start_with(name, &STANDARD).await;
@@ -165,17 +176,13 @@ async fn restored_to_a_term_of_client_go_s_ours_stop_and_what_they_write_after_i
     }
     lay_out_work(&world).await;
     let copy = api.copy_etcd().await.expect("etcd can be copied");
-    other.signal(Signal::TERM);
-    other.ended().await;
-    at_it(&world).await;
-    let (leader, term) = (world.leader().await, world.term().await.expect("a term"));
-    let other = waiting(&world, &ClientGo::DEFAULT_TIMING).await;
+    let (beside, leader) = Beside::taken_over(world, other).await;
 
-    restore(&api, &world, &copy).await;
-    ended(&world, &leader, term).await;
+    restore(&api, &beside.world, &copy).await;
+    ended(&beside.world, &leader, beside.term).await;
     // The restored Lease names it before it has written anything.
-    other.said("acquired", 1).await;
-    let (taken, _) = Beside { world, other, term }.ends("restored to a term of client-go's", DEFAULT_LEASE).await;
+    beside.other.said("acquired", 1).await;
+    let (taken, _) = beside.ends("restored to a term of client-go's", DEFAULT_LEASE).await;
     assert_eq!(taken, 1, "client-go came back with the restored Lease");
 }
 
@@ -246,7 +253,7 @@ async fn wall_clocks_that_are_set_let_nobody_of_ours_in_before_client_go_lets_go
         return;
     }
     let mut world = World::on(&api, profile("default")).await;
-    let mut other = ClientGo::start(&world, OTHER, None, &ClientGo::DEFAULT_TIMING).await;
+    let other = ClientGo::start(&world, OTHER, None, &ClientGo::DEFAULT_TIMING).await;
     other.said("first-write", 1).await;
     for name in [FIRST].into_iter().chain(OTHERS) {
         clock::start(&mut world, name).await;
@@ -257,16 +264,13 @@ async fn wall_clocks_that_are_set_let_nobody_of_ours_in_before_client_go_lets_go
         renewed_three_times(&world).await;
         assert_eq!(world.holder().await.as_deref(), Some(OTHER), "{name} set by {step} s");
     }
-    other.signal(Signal::TERM);
-    other.ended().await;
-    set_to_work(&world).await;
-    let (leader, term) = (world.leader().await, world.term().await.expect("a term"));
-    let other = waiting(&world, &ClientGo::DEFAULT_TIMING).await;
+    lay_out_work(&world).await;
+    let (beside, leader) = Beside::taken_over(world, other).await;
 
     // Ahead of where any of them is by now.
-    clock::set(&world, &leader, 3 * HOUR_SECONDS);
-    ended(&world, &leader, term).await;
-    let (_, late) = Beside { world, other, term }.ends("wall clocks set beside client-go", DEFAULT_LEASE).await;
+    clock::set(&beside.world, &leader, 3 * HOUR_SECONDS);
+    ended(&beside.world, &leader, beside.term).await;
+    let (_, late) = beside.ends("wall clocks set beside client-go", DEFAULT_LEASE).await;
     assert_eq!(late, 0, "a term that ends by its own clock writes nothing after it");
 }
 
