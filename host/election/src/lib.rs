@@ -14,8 +14,8 @@ mod time;
 
 pub use authority::{Authority, LiveTerm, Standing, Term};
 pub use elector::{
-    Action, Attempt, Drain, Elector, Observed, Outcome, PEER_SILENT_AFTER, PeerSeen, Phase, Report, Seen, Source,
-    Token, Verdict, Write, WriteKind,
+    Action, Attempt, Drain, Elector, Observed, Outcome, PEER_SILENT_AFTER, PEERS_MAX, PeerSeen, Phase, Report, Seen,
+    Source, Token, Verdict, Write, WriteKind,
 };
 pub use identity::{Identity, InvalidIdentity};
 pub use pod::{ContainerSeen, OwnContainer, PodSeen, Termination};

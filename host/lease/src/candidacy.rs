@@ -14,7 +14,7 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use tenure_election::{Clock, PEER_SILENT_AFTER, PeerSeen};
+use tenure_election::{Clock, PEER_SILENT_AFTER, PEERS_MAX, PeerSeen};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -37,8 +37,6 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(5);
 const LOCK_NAME_CHARS_MAX: usize = 40;
 /// The longest name of an object.
 const NAME_BYTES_MAX: usize = 253;
-/// Peers remembered: more replicas than any host has, and a bound on what others can make us keep.
-const PEERS_MAX: usize = 64;
 
 /// What a candidate says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

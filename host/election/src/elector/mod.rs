@@ -24,8 +24,8 @@ pub use messages::{
     Action, Attempt, Drain, Observed, Outcome, PeerSeen, Phase, Report, Seen, Source, Token, Verdict, Write, WriteKind,
 };
 use news::{Judgement, News};
-pub use policy::PEER_SILENT_AFTER;
 use policy::Peers;
+pub use policy::{PEER_SILENT_AFTER, PEERS_MAX};
 use proof::Looks;
 use reports::Warnings;
 use tenancy::{Role, Stage};

@@ -12,7 +12,7 @@ use crate::Instant;
 pub const PEER_SILENT_AFTER: Duration = Duration::from_secs(90);
 
 /// More are not remembered: more replicas than any host has, and a bound on what others can make us keep.
-const PEERS_MAX: usize = 64;
+pub const PEERS_MAX: usize = 64;
 
 /// The other candidates, by name.
 #[derive(Debug, Clone, Default)]
