@@ -21,6 +21,8 @@ pub struct ClientGo {
     pub name: String,
     child: Child,
     said: PathBuf,
+    /// Where in it this process began: one before it may have had the same name.
+    said_from: usize,
     log: PathBuf,
 }
 
@@ -48,6 +50,7 @@ impl ClientGo {
         let kubeconfig = world.kubeconfig(name, at).await;
         let program = std::env::var_os("TENURE_CLIENT_GO").map(PathBuf::from).expect("it is there");
         let (said, log) = (world.folder().join(format!("{name}.said")), world.folder().join(format!("{name}.log")));
+        let said_from = std::fs::read(&said).map_or(0, |before| before.len());
         let file = |path: &PathBuf| File::options().create(true).append(true).open(path).expect("it can be opened");
         let child = Command::new(&program)
             .arg("--kubeconfig")
@@ -61,7 +64,7 @@ impl ClientGo {
             .stderr(file(&log))
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()));
-        Self { name: name.to_owned(), child, said, log }
+        Self { name: name.to_owned(), child, said, said_from, log }
     }
 
     /// Sends a signal.
@@ -89,7 +92,7 @@ impl ClientGo {
     pub async fn said(&self, event: &str, count: usize) {
         until_some(&format!("{} to say {event:?}", self.name), || {
             let text = std::fs::read_to_string(&self.said).unwrap_or_default();
-            let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let lines = text[self.said_from..].lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
             let found = lines.filter(|line| line["event"] == event).count();
             async move { (found >= count).then_some(()) }
         })
