@@ -16,6 +16,8 @@ pub struct Replica {
     pub name: String,
     child: Child,
     log: PathBuf,
+    /// Where in it this process began: one before it may have had the same name.
+    log_from: usize,
 }
 
 impl Replica {
@@ -33,6 +35,7 @@ impl Replica {
         environment: &[(String, String)],
     ) -> Self {
         let log = folder.join(format!("{name}.log"));
+        let log_from = std::fs::read(&log).map_or(0, |before| before.len());
         let mut words = launcher.iter().map(OsString::from).chain([program().into_os_string()]);
         let child = Command::new(words.next().expect("the program's own name, at least"))
             .args(words)
@@ -48,7 +51,7 @@ impl Replica {
             .stderr(File::options().create(true).append(true).open(&log).expect("the log can be opened"))
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {}: {error}", program().display()));
-        Self { name: name.to_owned(), child, log }
+        Self { name: name.to_owned(), child, log, log_from }
     }
 
     /// Sends a signal.
@@ -99,10 +102,9 @@ impl Replica {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the process runs").count()
     }
 
-    /// The lines of its log so far; one that is not JSON appears as a string.
+    /// The lines of the log so far, those of processes of this name before it too; one that is not JSON appears as a string.
     pub fn log(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| Value::String(line.to_owned()))).collect()
+        lines(&self.log_text())
     }
 
     /// The log as text, for messages.
@@ -110,10 +112,15 @@ impl Replica {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Waits for a log line that contains `text`.
+    /// What this process of the name has logged.
+    fn own_log(&self) -> String {
+        self.log_text().split_off(self.log_from)
+    }
+
+    /// Waits for a log line of this process that contains `text`.
     pub async fn logged(&self, text: &str) -> String {
         until_some(&format!("{} to log {text:?}", self.name), || {
-            let log = self.log_text();
+            let log = self.own_log();
             // The last line may be in the middle of being written.
             let (whole, _) = log.rsplit_once('\n').unwrap_or_default();
             let line = whole.lines().find(|line| line.contains(text)).map(str::to_owned);
@@ -125,7 +132,8 @@ impl Replica {
     /// Where its console listens, as `http://address`.
     pub async fn console(&self) -> String {
         until_some(&format!("the console of {}", self.name), || {
-            let found = self.log().iter().find_map(|line| Some(line.pointer("/fields/console")?.as_str()?.to_owned()));
+            let log = lines(&self.own_log());
+            let found = log.iter().find_map(|line| Some(line.pointer("/fields/console")?.as_str()?.to_owned()));
             async move { found }
         })
         .await
@@ -144,6 +152,11 @@ impl Drop for Replica {
             eprintln!("--- log of {} ---\n{}", self.name, self.log_text());
         }
     }
+}
+
+/// The lines of a log; one that is not JSON as a string.
+fn lines(log: &str) -> Vec<Value> {
+    log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| Value::String(line.to_owned()))).collect()
 }
 
 /// Waits until a process is stopped, each of its threads: the signal reaches them one after another.
