@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenure_election::{
-    Action, Attempt, Authority, Clock, Drain, Elector, Instant, Outcome, PeerSeen, Phase, PodSeen, Report, Source,
-    Term, Token, Verdict, Write, WriteKind,
+    Action, Attempt, Authority, Clock, Drain, Elector, Instant, Outcome, PeerSeen, Phase, PodSeen, Report, Seen,
+    Source, Term, Token, Verdict, Write, WriteKind,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -67,7 +67,7 @@ pub(crate) struct Driver {
     calls: JoinSet<Answer>,
     term: Option<RunningTerm>,
     lateness: Duration,
-    /// What the last write, read and watch failed with; each is mended by its own kind only.
+    /// What the last write, read and watch failed with; each is mended by its own kind, the write also by one of another's.
     write_error: Option<String>,
     read_error: Option<String>,
     watch_error: Option<String>,
@@ -193,7 +193,7 @@ impl Driver {
                 if let Some(object) = object {
                     self.memory.keep(object);
                 }
-                self.parts.elector.handle_record(now, Source::Quorum { sent_at }, seen);
+                self.observe(now, Source::Quorum { sent_at }, seen);
             }
             Err(failure) => {
                 self.read_error = Some(self.told(now, &failure));
@@ -227,6 +227,16 @@ impl Driver {
         self.parts.elector.handle_write(now, attempt, outcome);
     }
 
+    /// Shows the elector a record. Another one than before is a write that got through: one of ours that did not is past.
+    fn observe(&mut self, now: Instant, source: Source, seen: Option<Seen>) {
+        let known = |elector: &Elector| elector.observed().map(|it| (it.seen.uid.clone(), it.seen.version));
+        let before = known(&self.parts.elector);
+        self.parts.elector.handle_record(now, source, seen);
+        if known(&self.parts.elector) != before {
+            self.write_error = None;
+        }
+    }
+
     /// A Pod that cannot be read is no trouble of the lock: the elector warns of a missing right, the rest is for debugging.
     fn take_pod(&mut self, result: Result<Option<PodSeen>, CallFailure>) {
         let now = self.parts.clock.now();
@@ -251,12 +261,12 @@ impl Driver {
                 if let Some(object) = object {
                     self.memory.keep(object);
                 }
-                self.parts.elector.handle_record(now, Source::Watch, seen);
+                self.observe(now, Source::Watch, seen);
             }
             News::Changed(object) => {
                 let seen = object.seen().clone();
                 self.memory.keep(object);
-                self.parts.elector.handle_record(now, Source::Watch, Some(seen));
+                self.observe(now, Source::Watch, Some(seen));
             }
             News::Deleted(object) => {
                 self.parts.elector.handle_record(now, Source::Deleted, Some(object.seen().clone()));
@@ -354,13 +364,7 @@ impl Driver {
                 self.publish();
             }
             Action::Close { term } => self.close(now, term),
-            Action::Report(report) => {
-                if matches!(report, Report::NewHolder { .. }) {
-                    // Another got through: a write of ours that did not is past.
-                    self.write_error = None;
-                }
-                self.announce(now, report);
-            }
+            Action::Report(report) => self.announce(now, report),
         }
     }
 

@@ -3,11 +3,14 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tenure_lease::ElectionConfig;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use kube::api::{ObjectMeta, PostParams};
+use serde_json::json;
+use tenure_lease::{ElectionConfig, Leadership};
 use tenure_local_cluster::Intercept;
 use tokio::net::TcpListener;
 
-use crate::world::{Candidate, World, brisk, config, eventually, holder, long, short};
+use crate::world::{Candidate, LOCK, World, brisk, config, eventually, holder, long, short};
 
 #[tokio::test]
 async fn lost_answer_to_a_renewal_costs_no_term() {
@@ -61,6 +64,37 @@ async fn leader_that_cannot_renew_stops_before_its_lease_expires() {
     a.election.drained(term.term(), false);
     world.stop_intercepting();
     a.until_leading().await;
+}
+
+/// Whoever is in trouble is not ready: that must not last for as long as another leads, which may be the holder of before, too.
+#[tokio::test]
+async fn standby_whose_write_failed_is_in_no_trouble_once_the_holder_of_before_renews_again() {
+    let world = World::new().await;
+    let spec =
+        LeaseSpec { holder_identity: Some(String::from("b")), lease_duration_seconds: Some(1), ..LeaseSpec::default() };
+    let metadata = ObjectMeta { name: Some(String::from(LOCK)), ..ObjectMeta::default() };
+    let lease = Lease { metadata, spec: Some(spec) };
+    world.leases().create(&PostParams::default(), &lease).await.expect("the lease is created");
+    world.intercept(|request| match (request.verb, request.user_agent.starts_with("tenure-election/")) {
+        ("update", true) => Intercept::Unavailable,
+        _ => Intercept::Pass,
+    });
+    let mut a = world.candidate("a", short());
+    a.until("in trouble", |leadership| leadership.last_error.is_some()).await;
+    // It held the lock before, and will for longer than this test takes.
+    world.patch_lease(json!({"spec": {"leaseDurationSeconds": 600}})).await;
+    let mut renewals = 0_u32;
+    // An attempt may be under way when the record changes for the first time.
+    let in_trouble = || {
+        renewals += 1;
+        let (world, watched, renewals) = (&world, &a.leadership, renewals);
+        async move {
+            world.patch_lease(json!({"spec": {"leaseTransitions": renewals}})).await;
+            let seen = |it: &Leadership| it.observed.as_ref().map(|it| it.seen.record.transitions);
+            watched.clone().wait_for(|it| seen(it) == Some(renewals)).await.expect("it goes on").last_error.clone()
+        }
+    };
+    eventually("in no trouble", in_trouble, Option::is_none).await;
 }
 
 #[tokio::test]
