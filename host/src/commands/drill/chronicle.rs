@@ -51,6 +51,8 @@ pub(super) struct Tenancy {
     pub(super) last: LeaseState,
     /// Whether no state can have gone by unseen.
     pub(super) is_complete: bool,
+    /// Whether the drill killed the holder.
+    is_killed: bool,
 }
 
 impl Tenancy {
@@ -74,6 +76,11 @@ impl Tenancy {
         let later = self.renewals.iter().skip(1);
         let between = self.renewals.iter().zip(later).map(|(one, next)| *next - *one);
         if self.renewals.len() < 3 { None } else { between.max() }
+    }
+
+    /// Whether a candidate of Tenure's need not wait for the expiry, because a kubelet may have said that the holder is dead.
+    pub(super) fn may_be_proved_dead(&self) -> bool {
+        self.is_killed && self.is_tenure && self.last.names_container
     }
 
     /// How far past its expiry a successor acquired, by the two record's own times; `None` where one is missing.
@@ -134,6 +141,14 @@ impl Chronicle {
     /// Notes that this holder was told to end, or ended.
     pub(super) fn tell(&mut self, holder: &str) {
         self.told = Some(holder.to_owned());
+    }
+
+    /// Notes that this holder was killed.
+    pub(super) fn kill(&mut self, holder: &str) {
+        self.tell(holder);
+        if let Some(tenancy) = self.tenancy.as_mut().filter(|tenancy| tenancy.holder == holder) {
+            tenancy.is_killed = true;
+        }
     }
 
     /// What should not be and was seen since this was last asked.
@@ -209,6 +224,7 @@ impl Chronicle {
             renewals: VecDeque::from([at]),
             last: state,
             is_complete: true,
+            is_killed: false,
         });
         Step::Acquired { from }
     }
@@ -270,6 +286,9 @@ impl Chronicle {
 
     /// A takeover while the lease still ran.
     fn look_for_haste(&mut self, at: Duration, held: &Tenancy, state: &LeaseState) {
+        if held.may_be_proved_dead() && state.is_held_by_tenure() {
+            return;
+        }
         let is_early_here = at < held.expires_at();
         let is_early_by_record = held.past_expiry_by_record_ms(state).is_some_and(|past_ms| past_ms < 0.0);
         let is_early_beyond_doubt = at + DELIVERY_ALLOWANCE < held.expires_at();

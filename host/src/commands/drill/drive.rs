@@ -155,7 +155,10 @@ impl<'a> Drill<'a> {
 
     async fn act(&mut self, number: u32) -> anyhow::Result<Trial> {
         let holder = self.chronicle.tenancy().cloned().context("nobody holds the lease any more")?;
-        self.chronicle.tell(&holder.holder);
+        match self.order.mode {
+            DrillMode::Crash => self.chronicle.kill(&holder.holder),
+            DrillMode::Handover | DrillMode::Pause => self.chronicle.tell(&holder.holder),
+        }
         let at = self.candidates.act().await?.duration_since(self.began);
         self.action = Some((number, at));
         let give_up_at = at + 3 * holder.duration + TAKEOVER_SLACK;

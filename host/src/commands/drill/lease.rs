@@ -25,6 +25,8 @@ pub(super) struct LeaseState {
     pub(super) term: Option<Term>,
     /// Whom `tenure.dev/released` names.
     pub(super) released_by: Option<String>,
+    /// Whether `tenure.dev/container` says what the holder runs in: its kubelet may prove its death.
+    pub(super) names_container: bool,
 }
 
 /// A term as the annotation has it: `<number>/<identity>`.
@@ -57,6 +59,7 @@ impl LeaseState {
             transitions: spec.lease_transitions,
             term: term(Record::TERM),
             released_by: term(Record::RELEASED).map(|term| term.identity),
+            names_container: annotations.contains_key(Record::CONTAINER),
         }
     }
 

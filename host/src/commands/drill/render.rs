@@ -83,6 +83,9 @@ fn trials(report: &Report) -> Table<7> {
             };
             and.push(did.to_owned());
         }
+        if trial.by_proof_of_death {
+            and.push("before expiry, by proof of death".to_owned());
+        }
         and.extend(trial.failure.as_deref().map(one_line));
         table.row([
             trial.trial.to_string(),

@@ -54,7 +54,10 @@ impl Player {
 
     fn act(&mut self, mode: DrillMode, now: Duration) {
         let holder = self.chronicle.tenancy().expect("a holder").clone();
-        self.chronicle.tell(&holder.holder);
+        match mode {
+            DrillMode::Crash => self.chronicle.kill(&holder.holder),
+            DrillMode::Handover | DrillMode::Pause => self.chronicle.tell(&holder.holder),
+        }
         let retry = Duration::from_secs(2);
         self.trial = Some(Trial::begin(1, mode, holder, retry, now, now + Duration::from_secs(60)));
     }
@@ -93,6 +96,7 @@ impl Player {
                 "transitions" => state.transitions = value.parse().ok(),
                 "term" => state.term = value.parse().ok().map(|number| Term { number, identity: holder.into() }),
                 "released" => state.released_by = Some(value.into()).filter(|by: &String| by != "-"),
+                "container" => state.names_container = value != "-",
                 _ => panic!("{key} is no field"),
             }
         }
@@ -126,6 +130,9 @@ fn say_outcome(outcome: &Outcome) -> String {
         ms("term", outcome.term_ms),
     ]
     .concat();
+    if outcome.by_proof_of_death {
+        text.push_str("by proof of death\n");
+    }
     if let Some(window) = outcome.takeover_allowed_ms {
         text.push_str(&format!("allowed {} to {} ms\n", window.min, window.max));
     }
@@ -239,6 +246,37 @@ fn a_takeover_before_expiry_is_seen_by_the_drills_clock_and_the_records() {
             6.8 s TakeoverBeforeExpiry: b took over from a 200 ms before a's lease ran out
         "#]],
     );
+}
+
+#[test]
+fn a_takeover_before_expiry_from_a_killed_tenure_that_named_its_container_is_by_proof_of_death() {
+    let transcript = |container: &str| {
+        format!(
+            "
+            0.0 a term=7 container={container}
+            2.0 a term=7
+            3.0 ACT
+            4.5 b term=8
+            6.5 b term=8
+            "
+        )
+    };
+    check(
+        DrillMode::Crash,
+        &transcript("named"),
+        &expect![[r#"
+            Over
+            since renewal 1000 ms
+            takeover 1500 ms
+            term 1500 ms
+            by proof of death
+            allowed 0 to 4000 ms
+        "#]],
+    );
+    for (mode, container) in [(DrillMode::Crash, "-"), (DrillMode::Handover, "named")] {
+        let said = Player::default().play(mode, &transcript(container));
+        assert!(said.contains("TakeoverBeforeExpiry: b took over"), "{mode:?}, {container}: {said}");
+    }
 }
 
 #[test]

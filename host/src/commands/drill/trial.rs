@@ -50,6 +50,8 @@ struct Takeover {
     /// Whom it was taken from, where it was not free.
     from: Option<Tenancy>,
     by_record_ms: Option<f64>,
+    /// It came before the expiry, and rightly so.
+    is_by_proof_of_death: bool,
 }
 
 /// What a trial came to. Times are milliseconds after the action, unless they say otherwise.
@@ -75,6 +77,9 @@ pub(super) struct Outcome {
     /// The same by the times that stand in the two records: two wall clocks, but no watch.
     pub(super) past_expiry_by_record_ms: Option<f64>,
     pub(super) term_ms: Option<f64>,
+    /// Whether the takeover came before the expiry, of a holder that was killed and whose death a kubelet may have proved.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) by_proof_of_death: bool,
     /// What the lease's timing allows for the takeover.
     pub(super) takeover_allowed_ms: Option<Window>,
     /// The same, counted from the release or, where there was none, from the expiry.
@@ -187,6 +192,8 @@ impl Trial {
             at,
             holder: present.holder.clone(),
             peer: Peer::of(present),
+            is_by_proof_of_death: present.is_tenure
+                && from.is_some_and(|from| from.may_be_proved_dead() && at < from.expires_at()),
             from: from.cloned(),
             by_record_ms: from.and_then(|from| from.past_expiry_by_record_ms(&present.last)),
         });
@@ -249,11 +256,16 @@ impl Trial {
     pub(super) fn outcome(&self, now: Duration, chronicle: &Chronicle, interfered: (bool, bool)) -> Outcome {
         let since_action = |at: Duration| milliseconds(self.action_at, at);
         let takeover = self.takeover.as_ref();
-        let from = takeover.and_then(|takeover| takeover.from.as_ref()).filter(|from| from.is_complete);
+        // No distance from an expiry that nobody waited for.
+        let waited = takeover.filter(|takeover| !takeover.is_by_proof_of_death);
+        let from = waited.and_then(|takeover| takeover.from.as_ref()).filter(|from| from.is_complete);
         let still_holds = takeover
             .is_some_and(|takeover| chronicle.tenancy().is_some_and(|present| present.holder == takeover.holder));
         let holder = &self.holder;
         let window = takeover.map(|takeover| match self.released_at {
+            _ if takeover.is_by_proof_of_death => {
+                (self.action_at, Window { min: 0.0, max: since_action(holder.expires_at()) })
+            }
             Some(at) => (at, Window::after_release(takeover.peer, self.retry_period)),
             None => (holder.expires_at(), Window::after_expiry(takeover.peer, self.retry_period)),
         });
@@ -272,6 +284,7 @@ impl Trial {
             past_expiry_ms: takeover.zip(from).map(|(taken, from)| milliseconds(from.expires_at(), taken.at)),
             past_expiry_by_record_ms: takeover.filter(|_| from.is_some()).and_then(|takeover| takeover.by_record_ms),
             term_ms: self.term_rose_at.map(since_action),
+            by_proof_of_death: takeover.is_some_and(|takeover| takeover.is_by_proof_of_death),
             takeover_allowed_ms: window.map(|(from, window)| window.shifted_ms(since_action(from))),
             takeover_window: window.map(|(_, window)| window),
             resume: self.resumed_at.map(|at| Resume {
