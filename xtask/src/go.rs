@@ -119,6 +119,16 @@ pub(crate) fn install_once(released: &Released) -> anyhow::Result<PathBuf> {
     built.map(|()| folder)
 }
 
+/// The folder of a released module's files, fetched once: for what is in it besides Go.
+pub(crate) fn files_of(module: &str, version: &str) -> anyhow::Result<PathBuf> {
+    let cache = cache()?;
+    std::fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
+    let mut go = go(&cache);
+    let said = process::output(go.args(["mod", "download", "-json", &format!("{module}@{version}")]), BUILD_LIMIT)?;
+    let said: serde_json::Value = serde_json::from_str(&said).context("go does not answer with JSON")?;
+    said["Dir"].as_str().map(PathBuf::from).with_context(|| format!("go does not say where {module} is: {said}"))
+}
+
 fn move_into(half: &Path, packages: &[&str], folder: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     for package in packages {

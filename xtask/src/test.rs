@@ -113,6 +113,7 @@ pub(crate) fn set_stage(workspace: &Workspace, cargo: &mut Command, programs: &P
         ("HELM", &programs.helm),
         ("KUBEBUILDER_ASSETS", &programs.assets),
         ("TENURE_CLIENT_GO", &programs.client_go),
+        ("TENURE_MONITORING", &programs.monitoring),
     ] {
         match file {
             Some(file) => cargo.env(name, file),
@@ -132,6 +133,12 @@ pub(crate) fn kubernetes(workspace: &Workspace, steps: &mut Steps) -> anyhow::Re
         steps.skip(
             "tests with a candidate of client-go",
             "it is built by Go, which is not there: https://go.dev/dl, or TENURE_CLIENT_GO=<file>",
+        );
+    }
+    if programs.monitoring.is_none() {
+        steps.skip(
+            "tests with the Prometheus operator's kinds",
+            "they are fetched by Go, which is not there: https://go.dev/dl",
         );
     }
     if programs.kubectl.is_none() {

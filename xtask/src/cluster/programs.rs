@@ -40,6 +40,8 @@ pub(crate) struct Programs {
     pub(crate) helm: Option<PathBuf>,
     /// The candidate of client-go that competes with ours.
     pub(crate) client_go: Option<PathBuf>,
+    /// The folder of the Prometheus operator's CustomResourceDefinitions.
+    pub(crate) monitoring: Option<PathBuf>,
 }
 
 /// Builds the programs of the control plane unless they are there, and answers with their folder.
@@ -66,11 +68,11 @@ pub(crate) fn provide(workspace: &Workspace) -> anyhow::Result<Programs> {
         }
     };
     let (kubectl, helm, client_go) = (kubectl(assets.as_deref())?, helm()?, client_go(workspace)?);
-    let programs = Programs { assets, kubectl, helm, client_go };
-    for file in [&programs.assets, &programs.kubectl, &programs.helm, &programs.client_go].into_iter().flatten() {
+    let monitoring = monitoring()?;
+    for file in [&assets, &kubectl, &helm, &client_go, &monitoring].into_iter().flatten() {
         println!("    {}", file.display());
     }
-    Ok(programs)
+    Ok(Programs { assets, kubectl, helm, client_go, monitoring })
 }
 
 /// What to do where there is nothing.
@@ -93,6 +95,15 @@ fn named(variable: &str) -> anyhow::Result<Option<PathBuf>> {
         bail!("{variable} names {}, which is no file", file.display());
     }
     Ok(Some(file))
+}
+
+fn monitoring() -> anyhow::Result<Option<PathBuf>> {
+    const OPERATOR: (&str, &str) = ("github.com/prometheus-operator/prometheus-operator", "v0.85.0");
+    if !go::is_there() {
+        return Ok(None);
+    }
+    let (module, version) = OPERATOR;
+    Ok(Some(go::files_of(module, version)?.join("example/prometheus-operator-crd")))
 }
 
 fn client_go(workspace: &Workspace) -> anyhow::Result<Option<PathBuf>> {
