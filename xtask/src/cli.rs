@@ -148,6 +148,9 @@ pub(crate) struct ClusterTestArgs {
     /// Only the tests of the Deployment.
     #[arg(long)]
     pub(crate) deployment: bool,
+    /// Only the Deployment beside client-go's election in the same shape, each fault so many times: for figures.
+    #[arg(long, value_name = "ROUNDS")]
+    pub(crate) beside_client_go: Option<u32>,
     /// Leave the Deployment's cluster running.
     #[arg(long)]
     pub(crate) keep: bool,

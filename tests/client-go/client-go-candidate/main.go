@@ -9,6 +9,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/signal"
 	"strings"
@@ -79,7 +80,7 @@ func parse(arguments []string) (settings, error) {
 		if err != nil {
 			return s, fmt.Errorf("--identity is missing and this host has no name: %w", err)
 		}
-		s.identity = fmt.Sprintf("%s_%d", host, os.Getpid())
+		s.identity = fmt.Sprintf("%s_%08x", host, rand.Uint32())
 	}
 	return s, nil
 }

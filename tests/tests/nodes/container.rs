@@ -11,7 +11,9 @@ use rustix::process::{Pid, Signal, kill_process};
 pub(crate) struct Container {
     /// Its Pod.
     pub(crate) pod: String,
-    /// Where that runs.
+    /// Where that is.
+    pub(crate) namespace: String,
+    /// What it runs on.
     pub(crate) node: String,
     /// By which cgroups are named.
     id: String,
@@ -36,7 +38,8 @@ impl Container {
         let status = pod.status.as_ref()?.container_statuses.as_ref()?.first()?;
         status.state.as_ref()?.running.as_ref()?;
         let id = status.container_id.as_deref()?.strip_prefix("containerd://")?.to_owned();
-        Some(Self { pod: pod.name_any(), node: pod.spec.as_ref()?.node_name.clone()?, id })
+        let node = pod.spec.as_ref()?.node_name.clone()?;
+        Some(Self { pod: pod.name_any(), namespace: pod.namespace()?, node, id })
     }
 
     /// Its processes, by their numbers here.

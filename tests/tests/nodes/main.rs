@@ -6,6 +6,7 @@
 
 mod at_default;
 mod at_fast;
+mod beside_client_go;
 mod cluster;
 mod container;
 mod drill;

@@ -24,7 +24,7 @@ pub(crate) const SYSTEM: &str = "tenure-system";
 /// Where their plugins are.
 pub(crate) const PLUGINS: &str = "tenure-plugins";
 /// Where those work.
-const WORK: &str = "work";
+pub(crate) const WORK: &str = "work";
 /// The lock's name.
 pub(crate) const LOCK: &str = "host.tenure.dev";
 

@@ -18,16 +18,24 @@ const NAMES: [&str; 3] = [crate::image::NAME, "registry.example.org/tenure:0.1.0
 /// The image with a shell for `tenure drill --node-access`.
 const TOOLS_NAME: &str = "tenure.dev/tools:1";
 
+/// The image with client-go's leader election, which is measured beside ours.
+const CANDIDATE_NAME: &str = "tenure.dev/client-go-candidate:1";
+
 /// What the drill's script needs.
 const TOOLS: [&str; 4] = ["grep", "cat", "sleep", "rm"];
 
-/// Writes both archives into `folder`.
-pub(crate) fn make(programs: &NodePrograms, tenure: &Path, folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+/// Writes the archives into `folder`.
+pub(crate) fn make(
+    programs: &NodePrograms,
+    tenure: &Path,
+    candidate: &Path,
+    folder: &Path,
+) -> anyhow::Result<Vec<PathBuf>> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     // Half of it is for debuggers.
     let stripped = folder.join("tenure");
     process::output(Command::new("strip").arg("-o").arg(&stripped).arg(tenure), LIMIT)?;
-    let (image, tools) = (folder.join("tenure.tar"), folder.join("tools.tar"));
+    let [image, tools, other] = ["tenure.tar", "tools.tar", "candidate.tar"].map(|name| folder.join(name));
     archive(programs, &stripped, &NAMES.join(","), &image, &libraries(tenure)?)?;
 
     let mut beside = Vec::new();
@@ -42,7 +50,8 @@ pub(crate) fn make(programs: &NodePrograms, tenure: &Path, folder: &Path) -> any
     beside.dedup();
     // `sh` is found by its path in what is copied, not as the image's own program.
     archive(programs, &shell, TOOLS_NAME, &tools, &[beside, vec![shell.clone()]].concat())?;
-    Ok(vec![image, tools])
+    archive(programs, candidate, CANDIDATE_NAME, &other, &[])?;
+    Ok(vec![image, tools, other])
 }
 
 fn found(program: &str) -> anyhow::Result<PathBuf> {

@@ -122,11 +122,11 @@ pub(crate) fn test(
     let advice = "cargo xtask cluster up, and see what its programs say in the folder that `status` names";
     let nodes = steps.step("programs of nodes", "see what go says", || node_programs::provide(workspace))?;
     let image = args.image.as_deref();
-    if !args.deployment {
+    if !args.deployment && args.beside_client_go.is_none() {
         steps.step(NAME, advice, || trial::run(image))?;
     }
     let advice = "cargo xtask cluster test --deployment --keep leaves the cluster as the test left it";
-    steps.step("deployment", advice, || deployment::run(workspace, programs, &nodes, image, args.keep))
+    steps.step("deployment", advice, || deployment::run(workspace, programs, &nodes, args))
 }
 
 fn needs_machine() -> anyhow::Result<()> {
