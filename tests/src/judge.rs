@@ -79,6 +79,8 @@ enum Source {
         namespace: String,
         name: String,
     },
+    /// A watch of what a probe writes; the audit log is not at hand.
+    Watched,
 }
 
 /// What watches have shown.
@@ -87,7 +89,18 @@ struct Seen {
     lease: BTreeMap<Version, LeaseState>,
     /// Uid of a deleted object -> the version of its deletion, which the audit log does not have.
     deletions: BTreeMap<String, Version>,
+    /// What a probe has stamped, where there is no audit log: in the order of watch events.
+    stamps: Vec<Stamp>,
     restores: Restores,
+}
+
+/// An object as a probe left it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stamp {
+    object: String,
+    term: u64,
+    number: String,
+    version: Version,
 }
 
 /// A plugin's committed write.
@@ -132,9 +145,31 @@ impl Judge {
         }
     }
 
+    /// Follows a Lease of an API server whose audit log is not at hand, and the ConfigMaps of the namespace `work`, in which a probe
+    /// says which term wrote.
+    pub async fn by_watch(client: &kube::Client, namespace: &str, name: &str, work: &str) -> Self {
+        let (seen, mut tasks): (Arc<Mutex<Seen>>, _) = (Arc::default(), JoinSet::new());
+        follow_lease(&mut tasks, client, namespace, name, &seen).await;
+        let noted = Arc::clone(&seen);
+        let config_maps: Api<ConfigMap> = Api::namespaced(client.clone(), work);
+        let epochs = Arc::clone(&seen);
+        follow(&mut tasks, config_maps, WatchParams::default(), epochs, move |object: &ConfigMap, epoch, _| {
+            if let Some(stamp) = stamp(object, epoch) {
+                let mut seen = noted.lock().unwrap_or_else(PoisonError::into_inner);
+                let last = seen.stamps.iter().rfind(|last| last.object == stamp.object);
+                // Others write to the object, too.
+                if last.is_none_or(|last| (last.term, &last.number) != (stamp.term, &stamp.number)) {
+                    seen.stamps.push(stamp);
+                }
+            }
+        })
+        .await;
+        Self { source: Source::Watched, seen, _tasks: tasks }
+    }
+
     /// etcd is being restored: call it while the API server is stopped. What follows is of a new epoch.
     pub fn begin_epoch(&self) {
-        let Source::Real { audit, .. } = &self.source else { panic!("the API in memory has no etcd to restore") };
+        let Source::Real { audit, .. } = &self.source else { panic!("there is no etcd here to restore") };
         let requests = audit.events().len();
         self.seen().restores.begin_epoch(requests);
     }
@@ -169,10 +204,10 @@ impl Judge {
         states.values().filter(|state| !restored(state)).cloned().collect()
     }
 
-    /// The audit log, each request with the epoch it was answered in. Empty in memory.
+    /// The audit log, each request with the epoch it was answered in. Empty where there is none.
     pub fn audit(&self) -> Vec<(usize, Arc<AuditEvent>)> {
         match &self.source {
-            Source::Memory(_) => Vec::new(),
+            Source::Memory(_) | Source::Watched => Vec::new(),
             Source::Real { .. } => self.lock_log().events(),
         }
     }
@@ -180,11 +215,9 @@ impl Judge {
     /// The audit log, read for this lock.
     ///
     /// # Panics
-    /// In memory, where there is none.
+    /// Where there is none.
     pub fn lock_log(&self) -> LockLog {
-        let Source::Real { audit, namespace, name } = &self.source else {
-            panic!("the API in memory has no audit log")
-        };
+        let Source::Real { audit, namespace, name } = &self.source else { panic!("there is no audit log") };
         LockLog::new(audit.clone(), namespace, name).across(self.seen().restores.clone())
     }
 
@@ -227,6 +260,16 @@ impl Judge {
                     Some(Written { term: term_of(&entry.user_agent)?, version, object, id: String::new() })
                 });
                 committed.collect()
+            }
+            Source::Watched => {
+                let stamps = self.seen().stamps.clone().into_iter();
+                let written = stamps.map(|Stamp { object, term, version, .. }| Written {
+                    term,
+                    version,
+                    object: format!("configmaps/{object}"),
+                    id: String::new(),
+                });
+                written.collect()
             }
             Source::Real { namespace, .. } => {
                 let account = format!("system:serviceaccount:{namespace}:{ACCOUNT}");
@@ -346,6 +389,16 @@ async fn next<K>(events: &mut Option<Events<K>>) -> Option<kube::Result<WatchEve
 fn version_of(object: &impl ResourceExt, epoch: usize) -> Version {
     let number = object.resource_version().and_then(|version| version.parse().ok()).unwrap_or(0);
     Version { epoch, number }
+}
+
+fn stamp(object: &ConfigMap, epoch: usize) -> Option<Stamp> {
+    let annotations = object.annotations();
+    Some(Stamp {
+        object: object.name_any(),
+        term: annotations.get("probe/term")?.parse().ok()?,
+        number: annotations.get("probe/number").cloned().unwrap_or_default(),
+        version: version_of(object, epoch),
+    })
 }
 
 fn state(lease: &Lease, epoch: usize, deleted: bool) -> LeaseState {

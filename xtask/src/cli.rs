@@ -151,6 +151,13 @@ pub(crate) struct ClusterTestArgs {
     /// Only the Deployment beside client-go's election in the same shape, each fault so many times: for figures.
     #[arg(long, value_name = "ROUNDS")]
     pub(crate) beside_client_go: Option<u32>,
+    /// On the cluster of this kubeconfig instead, whose nodes have the image or can pull it: what needs neither cables nor the nodes'
+    /// files. Installs into tenure-system, tenure-plugins and work, and drains nodes: not for a cluster that others use.
+    #[arg(long, value_name = "FILE", requires = "image_name", conflicts_with_all = ["keep", "image", "beside_client_go"])]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// The image to run there.
+    #[arg(long, value_name = "NAME:TAG", requires = "kubeconfig")]
+    pub(crate) image_name: Option<String>,
     /// Leave the Deployment's cluster running.
     #[arg(long)]
     pub(crate) keep: bool,

@@ -49,7 +49,7 @@ async fn a_leader_proved_dead_by_its_kubelet_is_replaced_before_its_lease_is_ove
     release.change_plugin().await;
     release.leader_above(old.term).await;
     release.assert_clean().await;
-    let early = release.log.early(LEASE);
+    let early = release.log().early(LEASE);
     assert!(early.iter().any(|(before, _)| before.holder == old.identity), "the lease was waited out");
     release.tell_gap_after("leader's container killed, its death proved, at 15/10/2", old.term);
     release.replicas(3).await;

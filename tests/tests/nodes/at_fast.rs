@@ -1,35 +1,15 @@
-//! What happens to a leader, at the profile `fast`: it is deleted, killed, frozen, drained, cut off.
+//! What happens to a leader, at the profile `fast`: it is killed, frozen, cut off; its API server is killed, its image changed.
 
 use std::time::Duration;
 
 use tenure_tests::until_some_within;
 
+use super::anywhere::assert_released;
 use super::cluster::{self, CONTROL_PLANE, kubectl};
-use super::release::{LIMIT, Release, SYSTEM, Setup};
+use super::release::{LIMIT, Release, Setup, install};
 
 /// Longer than any lease, and shorter than what a liveness probe waits for.
 const FROZEN: Duration = Duration::from_secs(25);
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a cluster of nodes: cargo xtask cluster test"]
-async fn a_leader_whose_pod_is_deleted_hands_over() {
-    let mut release = Release::standing(Setup::Fast).await;
-    let old = release.leader().await;
-    kubectl(&["delete", "pod", &old.container.pod, "--namespace", SYSTEM, "--wait=false"]);
-    release.change_plugin().await;
-    release.leader_above(old.term).await;
-    release.replicas(3).await;
-    release.assert_clean().await;
-    assert_released(&release, old.term);
-    release.tell_gap_after("leader's Pod deleted", old.term);
-}
-
-/// Panics unless the term was ended by a release.
-pub(crate) fn assert_released(release: &Release, term: u64) {
-    let history = release.judge.history();
-    let released = history.iter().any(|state| state.term == Some(term) && state.holder.is_empty());
-    assert!(released, "term {term} was not released: {history:#?}");
-}
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster of nodes: cargo xtask cluster test"]
@@ -58,23 +38,6 @@ async fn a_leader_that_was_frozen_writes_nothing_once_it_is_thawed() {
     release.replicas(3).await;
     release.assert_clean().await;
     release.tell_gap_after("leader's container frozen", old.term);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a cluster of nodes: cargo xtask cluster test"]
-async fn a_leader_whose_node_is_drained_hands_over() {
-    let mut release = Release::standing(Setup::Fast).await;
-    let old = release.leader().await;
-    let node = old.container.node.as_str();
-    let timeout = format!("--timeout={}s", LIMIT.as_secs());
-    kubectl(&["drain", node, "--delete-emptydir-data", "--ignore-daemonsets", &timeout]);
-    release.change_plugin().await;
-    release.leader_above(old.term).await;
-    release.replicas(3).await;
-    kubectl(&["uncordon", node]);
-    release.assert_clean().await;
-    assert_released(&release, old.term);
-    release.tell_gap_after("leader's node drained", old.term);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,19 +71,6 @@ async fn a_leader_whose_node_is_cut_off_for_good_is_done_without() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster of nodes: cargo xtask cluster test"]
-async fn all_pods_deleted_at_once_are_replaced() {
-    let mut release = Release::standing(Setup::Fast).await;
-    let old = release.leader().await;
-    kubectl(&["delete", "pods", "--all", "--namespace", SYSTEM, "--wait=false"]);
-    release.change_plugin().await;
-    release.leader_above(old.term).await;
-    release.replicas(3).await;
-    release.assert_clean().await;
-    release.tell_gap_after("all Pods deleted at once", old.term);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a cluster of nodes: cargo xtask cluster test"]
 async fn an_api_server_that_is_killed_and_started_again_finds_one_leader() {
     let mut release = Release::standing(Setup::Fast).await;
     let old = release.leader().await;
@@ -130,4 +80,18 @@ async fn an_api_server_that_is_killed_and_started_again_finds_one_leader() {
     release.replicas(3).await;
     release.assert_clean().await;
     release.tell_gap_after("API server killed and started again", old.term);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster of nodes: cargo xtask cluster test"]
+async fn another_image_rolls_out_by_handovers() {
+    let mut release = Release::standing(Setup::Fast).await;
+    let old = release.leader().await;
+    release.change_plugin().await;
+    install(Setup::NextImage).await;
+    release.leader_above(old.term).await;
+    release.replicas(3).await;
+    release.assert_clean().await;
+    assert_released(&release, old.term);
+    release.tell_gap_after("rolling update of the image", old.term);
 }

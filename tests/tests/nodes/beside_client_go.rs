@@ -65,6 +65,14 @@ impl Fault {
         }
     }
 
+    /// Whom it befalls at the same time. Cut off in turn: two nodes less would leave too few candidates of either.
+    fn at_once(self) -> Vec<&'static [Contender]> {
+        match self {
+            Self::Deleted | Self::Killed | Self::Frozen => vec![&CONTENDERS],
+            Self::CutOff => CONTENDERS.chunks(1).collect(),
+        }
+    }
+
     /// For how long the old leader may come back to something.
     fn aftermath(self) -> Duration {
         match self {
@@ -129,7 +137,7 @@ struct Contender {
     lock: &'static str,
 }
 
-const CONTENDERS: [Contender; 2] = [
+static CONTENDERS: [Contender; 2] = [
     Contender { name: "ours", namespace: SYSTEM, lock: LOCK },
     Contender { name: "client-go", namespace: OTHER, lock: OTHER_LOCK },
 ];
@@ -224,32 +232,41 @@ async fn the_same_is_done_to_ours_and_to_client_go_in_the_same_shape() {
     apply(&deployment());
     for fault in Fault::ALL {
         for _ in 0..rounds {
-            let mut leaders = Vec::new();
-            for contender in &CONTENDERS {
-                leaders.push(contender.leader(&release).await);
-            }
-            let since = Timestamp::now();
-            if matches!(fault, Fault::Killed) {
-                // Its kubelet may prove the death of ours.
-                release.leader().await.is_dead();
-            }
-            fault.befalls(&leaders).await;
-            for contender in &CONTENDERS {
-                until_some_within(LIMIT, &format!("{} to be led again", contender.name), || async {
-                    Outcome::after(since, &contender.takes(), &contender.writes(&release))
-                })
-                .await;
-            }
-            tokio::time::sleep(fault.aftermath()).await;
-            for contender in &CONTENDERS {
-                let outcome = Outcome::after(since, &contender.takes(), &contender.writes(&release));
-                tell(fault, contender.name, outcome.expect("there was one before"));
+            for contenders in fault.at_once() {
+                round(&release, fault, contenders).await;
             }
         }
         release.change_plugin().await;
         release.assert_clean().await;
     }
     kubectl(&["delete", "namespace", OTHER]);
+}
+
+async fn round(release: &Release, fault: Fault, contenders: &[Contender]) {
+    let mut leaders = Vec::new();
+    for contender in &CONTENDERS {
+        let leader = contender.leader(release).await;
+        if contenders.iter().any(|it| it.name == contender.name) {
+            leaders.push(leader);
+        }
+    }
+    let since = Timestamp::now();
+    if matches!(fault, Fault::Killed) {
+        // Its kubelet may prove the death of ours.
+        release.leader().await.is_dead();
+    }
+    fault.befalls(&leaders).await;
+    for contender in contenders {
+        until_some_within(LIMIT, &format!("{} to be led again", contender.name), || async {
+            Outcome::after(since, &contender.takes(), &contender.writes(release))
+        })
+        .await;
+    }
+    tokio::time::sleep(fault.aftermath()).await;
+    for contender in contenders {
+        let outcome = Outcome::after(since, &contender.takes(), &contender.writes(release));
+        tell(fault, contender.name, outcome.expect("there was one before"));
+    }
 }
 
 #[expect(clippy::print_stderr, reason = "figures are for whoever reads the test's output")]

@@ -37,7 +37,7 @@ impl Container {
     pub(crate) fn of(pod: &Pod) -> Option<Self> {
         let status = pod.status.as_ref()?.container_statuses.as_ref()?.first()?;
         status.state.as_ref()?.running.as_ref()?;
-        let id = status.container_id.as_deref()?.strip_prefix("containerd://")?.to_owned();
+        let id = status.container_id.as_deref()?.split_once("://")?.1.to_owned();
         let node = pod.spec.as_ref()?.node_name.clone()?;
         Some(Self { pod: pod.name_any(), namespace: pod.namespace()?, node, id })
     }

@@ -5,10 +5,10 @@ use std::process::Command;
 use serde_json::Value;
 use tenure_tests::{program, until_some_within};
 
-use super::cluster::{kubectl, succeeded};
+use super::cluster::{is_ours, kubectl, succeeded};
 use super::release::{LIMIT, LOCK, Release, SYSTEM, Setup};
 
-/// A shell and what the drill's script calls.
+/// A shell and what the drill's script calls, on the nodes of `cargo xtask cluster`; elsewhere the drill's own choice is fetched.
 const IMAGE: &str = "tenure.dev/tools:1";
 
 /// Drills the release's lock, and answers with the report once the drill's namespace is gone.
@@ -17,7 +17,10 @@ async fn drilled(mode: &str) -> (Release, Value) {
     let lease = format!("{SYSTEM}/{LOCK}");
     let mut drill = Command::new(program());
     drill.args(["drill", "--lease", &lease, "--mode", mode, "--trials", "2", "--yes", "-o", "json"]);
-    drill.args(["--selector", "app.kubernetes.io/name=tenure", "--node-access", "--node-image", IMAGE]);
+    drill.args(["--selector", "app.kubernetes.io/name=tenure", "--node-access"]);
+    if is_ours() {
+        drill.args(["--node-image", IMAGE]);
+    }
     let report: Value = serde_json::from_str(&succeeded(&mut drill)).expect("a report");
     until_some_within(LIMIT, "the drill's namespace to go", || async {
         let left =

@@ -4,6 +4,7 @@
 //!
 //! All of it needs the cluster that `cargo xtask cluster test` starts, and runs on it one after the other.
 
+mod anywhere;
 mod at_default;
 mod at_fast;
 mod beside_client_go;
@@ -14,6 +15,5 @@ mod gates;
 mod readme;
 mod release;
 mod resources;
-mod rollouts;
 mod side_by_side;
 mod used_rights;

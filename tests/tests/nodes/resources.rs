@@ -1,38 +1,10 @@
-//! What a container is given: memory that runs out, and processor time that is cut.
+//! Processor time that is cut.
 
 use serde_json::json;
-use tenure_tests::{Plugin, until_some_within};
+use tenure_tests::until_some_within;
 
 use super::cluster::kubectl;
-use super::release::{LIMIT, PLUGINS, Release, SYSTEM, Setup};
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a cluster of nodes: cargo xtask cluster test"]
-async fn a_leader_killed_for_its_memory_is_replaced() {
-    let mut release = Release::standing(Setup::Fast).await;
-    let old = release.leader().await;
-    // More than the container has, and no more than the settings of these tests let an instance have.
-    release.object("eat", "eaten").await;
-    release.drop_in(&Plugin::probe("eat", "eat", "1")).await;
-    until_some_within(LIMIT, "a container killed for its memory", || async {
-        let pods = release.pods().await;
-        let mut statuses = pods.iter().filter_map(|pod| pod.status.as_ref()?.container_statuses.as_ref()).flatten();
-        let reason = |state: &k8s_openapi::api::core::v1::ContainerState| state.terminated.as_ref()?.reason.clone();
-        statuses
-            .any(|status| {
-                let states = [status.state.as_ref(), status.last_state.as_ref()];
-                states.into_iter().flatten().any(|state| reason(state).as_deref() == Some("OOMKilled"))
-            })
-            .then_some(())
-    })
-    .await;
-    kubectl(&["delete", "configmap", "eat", "--namespace", PLUGINS]);
-    release.change_plugin().await;
-    release.leader_above(old.term).await;
-    release.replicas(3).await;
-    release.assert_clean().await;
-    release.tell_gap_after("leader killed for its memory", old.term);
-}
+use super::release::{LIMIT, Release, SYSTEM, Setup};
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster of nodes: cargo xtask cluster test"]

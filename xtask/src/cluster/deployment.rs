@@ -2,6 +2,7 @@
 //! after the other.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -53,6 +54,30 @@ pub(crate) fn run(
     result.and(down::down(&cluster))
 }
 
+/// What is done through the API alone.
+const ANYWHERE: [&str; 2] = ["anywhere::", "drill::"];
+
+/// Runs what needs nothing but an API, on a cluster that is somebody else's.
+pub(crate) fn run_elsewhere(
+    workspace: &Workspace,
+    programs: &Programs,
+    kubeconfig: &Path,
+    image: Option<&str>,
+) -> anyhow::Result<()> {
+    let mut cargo = tests_of_nodes(workspace, programs, kubeconfig, &ANYWHERE);
+    cargo.envs(image.map(|image| ("TENURE_IMAGE", image)));
+    process::run(&mut cargo, LIMIT)
+}
+
+fn tests_of_nodes(workspace: &Workspace, programs: &Programs, kubeconfig: &Path, choice: &[&str]) -> Command {
+    let mut cargo = workspace.cargo();
+    cargo.args(["test", "--workspace", "--features", TEST_FEATURES, "--test", "nodes", "--", "--ignored"]);
+    cargo.args(["--test-threads", "1", "--nocapture"]).args(choice);
+    set_stage(workspace, &mut cargo, programs);
+    cargo.env("KUBECONFIG", kubeconfig);
+    cargo
+}
+
 fn tests(
     workspace: &Workspace,
     programs: &Programs,
@@ -62,11 +87,8 @@ fn tests(
 ) -> anyhow::Result<()> {
     let others = if beside.is_some() { &[BESIDE][..] } else { &["--skip", FIRST] };
     for choice in [&[FIRST][..], others] {
-        let mut cargo = workspace.cargo();
-        cargo.args(["test", "--workspace", "--features", TEST_FEATURES, "--test", "nodes", "--", "--ignored"]);
-        cargo.args(["--test-threads", "1", "--nocapture"]).args(choice);
-        set_stage(workspace, &mut cargo, programs);
-        cargo.env("KUBECONFIG", kubeconfig).env("TENURE_CLUSTER", &cluster.name);
+        let mut cargo = tests_of_nodes(workspace, programs, kubeconfig, choice);
+        cargo.env("TENURE_CLUSTER", &cluster.name);
         cargo.env("TENURE_XTASK", process::OWN_PROGRAM.as_path());
         if let Some(rounds) = beside {
             cargo.env("TENURE_ROUNDS", rounds.to_string());

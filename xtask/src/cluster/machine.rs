@@ -13,10 +13,10 @@ use super::processes::{self, Process};
 use crate::process::{self, seconds};
 
 /// One short command on a machine.
-const COMMAND_LIMIT: Duration = Duration::from_secs(30);
+const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 
 /// The start of a process.
-const START_LIMIT: Duration = Duration::from_secs(30);
+const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// The end of everything on a machine, killed by the kernel.
 const END_LIMIT: Duration = Duration::from_secs(60);

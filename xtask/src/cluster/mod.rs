@@ -71,7 +71,17 @@ pub(crate) fn run(workspace: &Workspace, command: &ClusterCommand) -> anyhow::Re
             steps.step("plugins", plugins::BUILD_ADVICE, || plugins::build_for_tests(workspace))?;
             let programs = whole_test::kubernetes(workspace, &mut steps)?;
             steps.step("build", "see what the compiler says", || whole_test::build(workspace))?;
-            test(workspace, &mut steps, &programs, args)?;
+            match &args.kubeconfig {
+                Some(kubeconfig) => {
+                    let advice =
+                        "kubectl get events --all-namespaces on that cluster; the image has to be on its nodes";
+                    let image = args.image_name.as_deref();
+                    steps.step("deployment", advice, || {
+                        deployment::run_elsewhere(workspace, &programs, kubeconfig, image)
+                    })?;
+                }
+                None => test(workspace, &mut steps, &programs, args)?,
+            }
             steps.finish()?;
         }
         ClusterCommand::Cut(args) => set_cable(args, false)?,

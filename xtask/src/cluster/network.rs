@@ -11,7 +11,7 @@ use super::addresses::{Addresses, NETWORKS};
 use super::machine::Machine;
 use crate::process;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// Finds a network nobody uses and takes it, by laying the cable from the host to the control plane.
 pub(crate) fn claim(control_plane: &Machine) -> anyhow::Result<Addresses> {
