@@ -348,6 +348,9 @@ pub(crate) struct PackArgs {
     /// The component or core module.
     #[arg(value_name = "WASM")]
     pub(crate) wasm: PathBuf,
+    /// A signature of the Wasm by minisign, for grants with a `key`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) signature: Option<PathBuf>,
     /// Name of the ConfigMap; the manifest's `name` unless given.
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,

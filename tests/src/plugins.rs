@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use serde_json::Value;
 use tenure_plugin_source::{Compression, PackOptions, pack};
 
+use crate::Signer;
+
 /// A plugin to drop in.
 #[derive(Debug, Clone)]
 pub struct Plugin {
@@ -14,6 +16,8 @@ pub struct Plugin {
     pub manifest: String,
     /// The module.
     pub wasm: Vec<u8>,
+    /// What stands beside it as its signature.
+    pub signature: Option<String>,
 }
 
 impl Plugin {
@@ -26,7 +30,7 @@ impl Plugin {
                 .unwrap_or_else(|error| panic!("{}: {error}; `cargo xtask plugins` builds it", path.display()))
         };
         let manifest = String::from_utf8(read("plugin.toml")).expect("a manifest is text");
-        Self { name: name.to_owned(), manifest, wasm: read("plugin.wasm") }
+        Self { name: name.to_owned(), manifest, wasm: read("plugin.wasm"), signature: None }
     }
 
     /// The probe, told what to do. `value` is what it stamps objects with.
@@ -60,6 +64,13 @@ impl Plugin {
         self
     }
 
+    /// With a signature that is right for what it is made of now.
+    #[must_use]
+    pub fn signed(mut self, by: &Signer) -> Self {
+        self.signature = Some(by.sign(&self.wasm));
+        self
+    }
+
     /// Under another name for people.
     #[must_use]
     pub fn called(mut self, name: &str) -> Self {
@@ -87,8 +98,14 @@ impl Plugin {
             namespace: namespace.to_owned(),
             name: self.name.clone(),
             compression: Compression::default(),
+            signature: None,
         };
-        pack(&self.manifest, &self.wasm, options).expect("the plugin can be packed")
+        let mut config_maps = pack(&self.manifest, &self.wasm, options).expect("the plugin can be packed");
+        // Whatever it is: packing would refuse what is none.
+        if let (Some(signature), Some(head)) = (&self.signature, config_maps.last_mut()) {
+            head["data"]["plugin.wasm.minisig"] = signature.as_str().into();
+        }
+        config_maps
     }
 }
 

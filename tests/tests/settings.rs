@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 use tenure_local_cluster::Intercept;
-use tenure_tests::{Options, World, get, program, until, until_some};
+use tenure_tests::{Options, Plugin, Signer, World, get, program, until, until_some};
 
 fn file(world: &World) -> PathBuf {
     world.folder().join("tenure.toml")
@@ -205,4 +205,37 @@ async fn a_lock_setting_waits_for_a_restart_and_grants_beside_it_do_not() {
     settings_are(&mut world, "replica-0", "current").await;
     world.plugin_state("probe", "running").await;
     world.judge.assert_clean();
+}
+
+/// A plugin whose grant asks for a signature, in each state of that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_with_a_key_is_for_what_that_key_signed_and_a_refusal_says_what_is_wrong() {
+    let (ours, another) = (Signer::new(1), Signer::new(2));
+    let mut world = World::new(Options::default()).await;
+    let wanted = format!("plugin = \"*/*\"\nkey = \"{}\"", ours.public_key());
+    assert!(text(&world).contains("plugin = \"*/*\""));
+    replace(&file(&world), &text(&world).replacen("plugin = \"*/*\"", &wanted, 1));
+    world.start("replica-0").await;
+
+    let probe = || Plugin::probe("signed", "stamp", "1");
+    let mut altered = probe();
+    // An empty custom section: other bytes, the same program.
+    altered.wasm.extend([0, 1, 0]);
+    for (signature, why) in [
+        (None, "there is no signature"),
+        (Some("broken".to_owned()), "is no minisign signature"),
+        (probe().signed(&another).signature, "made with another key"),
+        (altered.signed(&ours).signature, "not of this Wasm"),
+    ] {
+        world.drop_in(&Plugin { signature, ..probe() }).await;
+        until(&format!("a refusal that says {why:?}"), || async {
+            let row = world.plugin_state("signed", "refused").await;
+            row["message"].as_str().is_some_and(|message| message.contains(why))
+        })
+        .await;
+    }
+    world.drop_in(&probe().signed(&ours)).await;
+    world.plugin_state("signed", "running").await;
+    let status = status_of(&mut world, "replica-0").await.expect("a status");
+    assert_eq!(status["plugins"][0]["granted_by"], "signature");
 }

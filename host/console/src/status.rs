@@ -155,6 +155,8 @@ pub struct PluginStatus {
 pub enum GrantedBy {
     /// On its bytes: grants with their digest cover all it requests.
     Digest,
+    /// On who signed them: grants with a key, or with the digest, cover all it requests.
+    Signature,
     /// On its name: whoever may write under that name has these rights.
     Name,
     /// A word of another version.
@@ -168,6 +170,7 @@ impl GrantedBy {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Digest => "digest",
+            Self::Signature => "signature",
             Self::Name => "name",
             Self::Unknown => "unknown",
         }

@@ -16,6 +16,8 @@ pub struct Artifact {
     pub digest: String,
     /// The module or component, decompressed. Whether it is sound Wasm is for the sandbox to say.
     pub wasm: Bytes,
+    /// What should be a minisign signature of `wasm`, if something is there. Whose it is, is for grants to ask.
+    pub signature: Option<String>,
     /// What it asks for.
     pub manifest: Arc<Manifest>,
     /// What its owner says about running it.
@@ -97,6 +99,6 @@ pub struct SourceLimits {
 /// What was last handed out for one plugin: the same again is no event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum HandedOut {
-    Artifact { digest: String, manifest: String, annotations: Annotations, uid: String },
+    Artifact { digest: String, signature: Option<String>, manifest: String, annotations: Annotations, uid: String },
     Refusal(String),
 }

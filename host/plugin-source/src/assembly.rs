@@ -13,7 +13,7 @@ use tracing::warn;
 use crate::{
     Artifact, FeedEvent, SourceError, SourceEvent, SourceLimits,
     artifact::HandedOut,
-    config_map::{ConfigMap, MANIFEST_KEY, Role},
+    config_map::{ConfigMap, MANIFEST_KEY, Role, SIGNATURE_KEY},
     digest::sha256_hex,
     unpack::{Encoding, unpack},
 };
@@ -210,12 +210,14 @@ impl Assembly {
             identity,
             digest: sha256_hex(&wasm),
             wasm,
+            signature: config_map.data.get(SIGNATURE_KEY).cloned(),
             manifest,
             annotations: config_map.annotations(),
             origin: config_map.origin(),
         };
         let state = HandedOut::Artifact {
             digest: artifact.digest.clone(),
+            signature: artifact.signature.clone(),
             manifest: config_map.data[MANIFEST_KEY].clone(),
             annotations: artifact.annotations,
             uid: config_map.uid().to_owned(),

@@ -20,6 +20,8 @@ pub const DRY_RUN_ANNOTATION: &str = "tenure.dev/dry-run";
 pub const FINISH_ANNOTATION: &str = "tenure.dev/finish";
 /// The manifest's key in `data`.
 pub(crate) const MANIFEST_KEY: &str = "plugin.toml";
+/// The key in `data` of a minisign signature of the Wasm, decompressed and in one piece; in a folder, the file's name.
+pub(crate) const SIGNATURE_KEY: &str = "plugin.wasm.minisig";
 
 /// What a ConfigMap is to a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

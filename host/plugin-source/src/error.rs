@@ -131,6 +131,9 @@ pub enum PackError {
     /// Not Wasm at all.
     #[error("the second file is no Wasm: it does not begin with \"\\0asm\"")]
     NotWasm,
+    /// What came as a signature is none.
+    #[error("the signature is none of minisign's")]
+    NotASignature,
     /// What does not compress into an object.
     #[error(
         "the manifest leaves no room: {name} would have {bytes} bytes, and at most {max} survive `kubectl apply`; shorten it"

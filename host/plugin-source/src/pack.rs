@@ -4,12 +4,12 @@ use std::io::Write;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
-use tenure_settings::{Manifest, PluginIdentity};
+use tenure_settings::{Manifest, PluginIdentity, is_signature};
 
 use crate::{
     PackError,
     assembly::CHUNKS_MAX,
-    config_map::{CHUNK_LABEL, MANIFEST_KEY, PLUGIN_LABEL},
+    config_map::{CHUNK_LABEL, MANIFEST_KEY, PLUGIN_LABEL, SIGNATURE_KEY},
     digest::sha256_hex,
     unpack::Encoding,
 };
@@ -45,6 +45,8 @@ pub struct PackOptions {
     pub name: String,
     /// How the Wasm is stored.
     pub compression: Compression,
+    /// A minisign signature of the Wasm, as it was made.
+    pub signature: Option<String>,
 }
 
 /// Makes the ConfigMaps: one, or one for each chunk and then the head. In this order `kubectl apply` completes the plugin
@@ -53,7 +55,7 @@ pub struct PackOptions {
 /// # Errors
 /// What is wrong with the name, the manifest or the Wasm, and what would not fit.
 pub fn pack(manifest_toml: &str, wasm: &[u8], options: PackOptions) -> Result<Vec<Value>, PackError> {
-    let PackOptions { namespace, name, compression } = options;
+    let PackOptions { namespace, name, compression, signature } = options;
     PluginIdentity::config_map(&namespace, &name)?;
     if name.len() > HEAD_NAME_CHARS_MAX {
         return Err(PackError::NameTooLong { chars: name.len(), max: HEAD_NAME_CHARS_MAX });
@@ -65,10 +67,16 @@ pub fn pack(manifest_toml: &str, wasm: &[u8], options: PackOptions) -> Result<Ve
     if !wasm.starts_with(b"\0asm") {
         return Err(PackError::NotWasm);
     }
+    if signature.as_deref().is_some_and(|text| !is_signature(text)) {
+        return Err(PackError::NotASignature);
+    }
     let (encoding, stored) = compress(wasm, compression).map_err(PackError::Compress)?;
     let head = |manifest: &str, binary_data: Value| {
         let mut object = config_map(&namespace, &name, PLUGIN_LABEL, binary_data);
         object["data"] = json!({ MANIFEST_KEY: manifest });
+        if let Some(signature) = &signature {
+            object["data"][SIGNATURE_KEY] = signature.as_str().into();
+        }
         object
     };
 

@@ -93,8 +93,12 @@ fn tell(event: &SourceEvent) -> String {
 }
 
 fn packed(manifest: &str, wasm: &[u8]) -> Vec<Value> {
-    let options =
-        PackOptions { namespace: "plugins".to_owned(), name: "greeter".to_owned(), compression: Compression::Zstd };
+    let options = PackOptions {
+        namespace: "plugins".to_owned(),
+        name: "greeter".to_owned(),
+        compression: Compression::Zstd,
+        signature: None,
+    };
     pack(manifest, wasm, options).expect("packs")
 }
 

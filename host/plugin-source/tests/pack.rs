@@ -7,7 +7,12 @@ use tenure_plugin_source::{Compression, OBJECT_BYTES_MAX, PackError, PackOptions
 const MANIFEST: &str = "name = \"greeter\"\n\n[[watch]]\napi-version = \"v1\"\nkind = \"ConfigMap\"\n";
 
 fn options(name: &str) -> PackOptions {
-    PackOptions { namespace: "tenure-plugins".to_owned(), name: name.to_owned(), compression: Compression::None }
+    PackOptions {
+        namespace: "tenure-plugins".to_owned(),
+        name: name.to_owned(),
+        compression: Compression::None,
+        signature: None,
+    }
 }
 
 fn noise(bytes: usize) -> Vec<u8> {
@@ -48,6 +53,19 @@ fn a_small_plugin_is_one_object() {
           }
         ]"#]]
     .assert_eq(&serde_json::to_string_pretty(&objects).expect("JSON"));
+}
+
+#[test]
+fn a_signature_stands_beside_the_manifest_and_what_is_none_is_not_packed() {
+    let signature = "untrusted comment: x\nRUQlV8VgCddMtfyKQc3zhn0UicQr3xfjiNhlgKmgHaLJDPRZSaGWMPGWpet2bbYGverC/WLO8H5CVWsjaBLvMUDODRfYzWSOewE=\n\
+                     trusted comment: by a test\nC2tGDSX0tucg5NStrEAcuIC5/ak/lFRZnBgf7Uj4xyB24t8o/Ii5DlApq76oGom1/h9M1hCp0yQ2BzYc9ZaRDA==\n";
+    let signed = |text: &str| PackOptions { signature: Some(text.to_owned()), ..options("greeter") };
+    for wasm in [b"\0asm".to_vec(), noise(500 * 1024)] {
+        let objects = pack(MANIFEST, &wasm, signed(signature)).expect("packs");
+        let head = objects.last().expect("a head");
+        assert_eq!(head["data"]["plugin.wasm.minisig"], signature);
+    }
+    assert!(matches!(pack(MANIFEST, b"\0asm", signed("x")), Err(PackError::NotASignature)));
 }
 
 #[test]

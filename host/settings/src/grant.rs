@@ -3,10 +3,10 @@
 use globset::{GlobBuilder, GlobMatcher};
 use tenure_capability::Rule;
 
-use crate::PluginIdentity;
 use crate::document::{DocumentError, Source};
 use crate::identity::{is_dns_label, is_dns_name};
 use crate::raw::RawGrant;
+use crate::{PluginIdentity, Provenance, SigningKey};
 
 /// Hex characters of a SHA-256.
 const DIGEST_CHARS: usize = 64;
@@ -18,6 +18,8 @@ pub struct Grant {
     pub plugin: String,
     /// The SHA-256 of the Wasm this is for, as 64 lower-case hex characters; `None`: any.
     pub digest: Option<String>,
+    /// Who must have signed the Wasm; `None`: nobody need.
+    pub key: Option<SigningKey>,
     /// The account under which the plugin's requests go out; `None`: the host's own.
     pub service_account: Option<ServiceAccount>,
     /// What is allowed.
@@ -56,25 +58,26 @@ impl std::fmt::Display for ServiceAccount {
 
 impl PartialEq for Grant {
     fn eq(&self, other: &Self) -> bool {
-        (&self.plugin, &self.digest, &self.service_account, &self.rules)
-            == (&other.plugin, &other.digest, &other.service_account, &other.rules)
+        (&self.plugin, &self.digest, &self.key, &self.service_account, &self.rules)
+            == (&other.plugin, &other.digest, &other.key, &other.service_account, &other.rules)
     }
 }
 
 impl Eq for Grant {}
 
 impl Grant {
-    /// Whether this is for the plugin of that identity, made of Wasm with that SHA-256 (hex).
+    /// Whether this is for the plugin of that identity, made of that Wasm.
     #[must_use]
-    pub fn matches(&self, identity: &PluginIdentity, digest: &str) -> bool {
-        self.matcher.is_match(identity.as_str())
-            && self.digest.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(digest))
+    pub fn matches(&self, identity: &PluginIdentity, wasm: &Provenance) -> bool {
+        self.wants(identity, wasm).is_some_and(|key| key.is_none_or(|key| wasm.check_signed_by(key).is_ok()))
     }
 
-    /// Whether only known bytes get this. Otherwise whoever may write a matching ConfigMap has these rights.
+    /// Whether this is for that plugin but for the signature: whose, if anybody's.
     #[must_use]
-    pub const fn is_pinned(&self) -> bool {
-        self.digest.is_some()
+    pub fn wants(&self, identity: &PluginIdentity, wasm: &Provenance) -> Option<Option<&SigningKey>> {
+        let fits = self.matcher.is_match(identity.as_str())
+            && self.digest.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(wasm.digest()));
+        fits.then_some(self.key.as_ref())
     }
 
     /// Whether a plugin that is dropped in one of these namespaces, or comes from a directory, could match.
@@ -108,6 +111,13 @@ impl Grant {
                 message: format!("{:?} is no SHA-256; write \"sha256:\" and 64 hex characters", given.value),
             })
         });
+        let key = source.given(&raw.key).map(|given| {
+            SigningKey::read(&given.value).ok_or_else(|| DocumentError::Value {
+                place: given.place,
+                key: "grant.key".to_owned(),
+                message: format!("{:?} is no minisign public key; write the line that begins with \"RW\"", given.value),
+            })
+        });
         let service_account = source.given(&raw.service_account).map(|given| {
             ServiceAccount::read(&given.value).ok_or_else(|| DocumentError::Value {
                 place: given.place,
@@ -119,6 +129,7 @@ impl Grant {
         Ok(Self {
             plugin: plugin.value.clone(),
             digest: digest.transpose()?,
+            key: key.transpose()?,
             service_account: service_account.transpose()?,
             rules: rules.collect::<Result<_, _>>()?,
             matcher,

@@ -15,6 +15,7 @@ mod manifest;
 mod nesting;
 mod place;
 mod profile;
+mod provenance;
 mod quantity;
 mod raw;
 mod resolve;
@@ -30,6 +31,7 @@ pub use limits::{LimitError, Limits, RequestedLimits};
 pub use manifest::{By, Chunk, Enqueue, Fence, MANIFEST_BYTES_MAX, Manifest, ManifestError, Recurrence, RunOn, Watch};
 pub use place::Place;
 pub use profile::Profile;
+pub use provenance::{Provenance, SigningKey, is_signature};
 pub use settings::{
     CacheSettings, ConsoleSettings, LogFormat, LogLevel, LogSettings, PluginSettings, Settings, SettingsError, Warning,
 };

@@ -97,7 +97,7 @@ static FORM: Form = Form {
     unsupported: &[
         ("oci", "put the Wasm into the ConfigMap, its chunks or the plugin directory"),
         ("artifact", "put the Wasm into the ConfigMap, its chunks or the plugin directory"),
-        ("signature", "pin the Wasm by `digest` in the host's [[grant]]"),
+        ("signature", "it stands beside the Wasm, as plugin.wasm.minisig"),
         ("service-account", "it can only ever stand in the host's [[grant]]"),
     ],
 };

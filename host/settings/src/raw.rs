@@ -116,6 +116,7 @@ pub(crate) struct RawLog {
 pub(crate) struct RawGrant {
     pub(crate) plugin: Spanned<String>,
     pub(crate) digest: Key<String>,
+    pub(crate) key: Key<String>,
     pub(crate) service_account: Key<String>,
     #[serde(default)]
     pub(crate) permission: Vec<Spanned<RawRule>>,

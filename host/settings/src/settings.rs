@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tenure_capability::Rule;
 use tenure_election::InvalidTiming;
 
 use crate::document::{DocumentError, Form, Origin, Source};
@@ -14,7 +13,7 @@ use crate::keys::keys_of;
 use crate::layers::Layers;
 use crate::raw::{RawCache, RawConsole, RawElection, RawGrant, RawLimits, RawLog, RawPlugins, RawRule, RawSettings};
 use crate::resolve;
-use crate::{ElectionSettings, Flags, Grant, Limits, Place, PluginIdentity, Profile};
+use crate::{ElectionSettings, Flags, Grant, Limits, Place, Profile};
 
 #[cfg(test)]
 mod tests;
@@ -177,7 +176,6 @@ pub(crate) static FORM: Form = Form {
     unsupported: &[
         ("election.resource-lock", "the lock is a Lease; remove the key"),
         ("election.also-hold", "only one lock can be held; remove the key"),
-        ("grant.key", "pin the Wasm by `digest`"),
     ],
 };
 
@@ -203,13 +201,6 @@ impl Settings {
         host.into_iter().flatten().try_for_each(|namespace| settings.plugins.check_apart(&namespace, place.clone()))?;
         warnings.extend(settings.unmatched_grants());
         Ok((settings, warnings))
-    }
-
-    /// Everything that is granted to the plugin of that identity, made of Wasm with that SHA-256 (hex). Empty: nothing is.
-    #[must_use]
-    pub fn granted_to(&self, identity: &PluginIdentity, digest: &str) -> Vec<Rule> {
-        let matching = self.grants.iter().filter(|grant| grant.matches(identity, digest));
-        matching.flat_map(|grant| grant.rules.iter().cloned()).collect()
     }
 
     /// Checks that plugins are kept apart from the host once its namespace is known otherwise than from `POD_NAMESPACE`.

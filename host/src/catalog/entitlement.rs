@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tenure_capability::{Rule, missing};
 use tenure_console::GrantedBy;
 use tenure_plugin_source::Artifact;
-use tenure_settings::{Grant, Manifest, PluginIdentity, ServiceAccount};
+use tenure_settings::{Grant, Manifest, PluginIdentity, Provenance, ServiceAccount};
 use tokio::sync::watch;
 
 use super::load::{Refusal, as_toml};
@@ -18,7 +18,7 @@ pub(crate) type Grants = Arc<[Grant]>;
 pub(crate) struct Entitlement {
     grants: watch::Receiver<Grants>,
     identity: PluginIdentity,
-    digest: String,
+    wasm: Provenance,
     manifest: Arc<Manifest>,
     /// Under which it works, as the grants were when it was loaded.
     account: Option<ServiceAccount>,
@@ -32,7 +32,7 @@ impl Entitlement {
         let mut entitlement = Self {
             grants,
             identity: artifact.identity.clone(),
-            digest: artifact.digest.clone(),
+            wasm: Provenance::new(&artifact.digest, &artifact.wasm, artifact.signature.as_deref()),
             manifest: Arc::clone(&artifact.manifest),
             account: None,
             judged: Mutex::new((Arc::clone(&now), None)),
@@ -66,8 +66,16 @@ impl Entitlement {
 
     /// What the plugin's rights hang on now.
     pub(crate) fn granted_by(&self) -> GrantedBy {
-        let pinned = self.rules(&self.grants.borrow(), Grant::is_pinned);
-        if missing(&self.manifest.permissions, &pinned).is_empty() { GrantedBy::Digest } else { GrantedBy::Name }
+        let grants = self.grants.borrow().clone();
+        let covers =
+            |counts: fn(&Grant) -> bool| missing(&self.manifest.permissions, &self.rules(&grants, counts)).is_empty();
+        if covers(|grant| grant.digest.is_some()) {
+            GrantedBy::Digest
+        } else if covers(|grant| grant.digest.is_some() || grant.key.is_some()) {
+            GrantedBy::Signature
+        } else {
+            GrantedBy::Name
+        }
     }
 
     /// The first one named; with others, the plugin is refused.
@@ -76,7 +84,7 @@ impl Entitlement {
     }
 
     fn accounts<'a>(&'a self, grants: &'a [Grant]) -> impl Iterator<Item = &'a ServiceAccount> {
-        let matching = grants.iter().filter(|grant| grant.matches(&self.identity, &self.digest));
+        let matching = grants.iter().filter(|grant| grant.matches(&self.identity, &self.wasm));
         matching.filter_map(|grant| grant.service_account.as_ref())
     }
 
@@ -97,14 +105,30 @@ impl Entitlement {
             return None;
         }
         Some(Refusal::for_want_of_a_grant(format!(
-            "it requests more than it is granted; missing in the host's configuration, under [[grant]] with plugin = {:?}:\n{}",
+            "it requests more than it is granted; missing in the host's configuration, under [[grant]] with plugin = {:?}:\n{}{}",
             self.identity.as_str(),
-            as_toml(&missing)
+            as_toml(&missing),
+            self.unsigned(grants)
         )))
     }
 
+    /// Which grants are not for it because of their keys: a line each, a comment where the rest is pasted.
+    fn unsigned(&self, grants: &[Grant]) -> String {
+        let keys = grants.iter().filter_map(|grant| grant.wants(&self.identity, &self.wasm)?);
+        let lines = keys.filter_map(|key| {
+            let why = self.wasm.check_signed_by(key).err()?;
+            Some(format!("\n# a [[grant]] that matches it asks for a signature with key {:?}: {why}", key.as_str()))
+        });
+        lines.collect()
+    }
+
+    /// Whether that is the same signature, or none again.
+    pub(crate) fn has_signature(&self, signature: Option<&str>) -> bool {
+        self.wasm.signature() == signature
+    }
+
     fn rules(&self, grants: &[Grant], counts: impl Fn(&Grant) -> bool) -> Vec<Rule> {
-        let matching = grants.iter().filter(|grant| grant.matches(&self.identity, &self.digest) && counts(grant));
+        let matching = grants.iter().filter(|grant| grant.matches(&self.identity, &self.wasm) && counts(grant));
         matching.flat_map(|grant| grant.rules.iter().cloned()).collect()
     }
 }

@@ -129,7 +129,9 @@ impl Ready {
     /// Whether loading this artifact would give the same again, but for what its owner says about running it.
     #[must_use]
     pub(crate) fn is_made_of(&self, artifact: &Artifact) -> bool {
-        self.loaded.digest() == artifact.digest && self.manifest == artifact.manifest
+        self.loaded.digest() == artifact.digest
+            && self.manifest == artifact.manifest
+            && self.entitlement.has_signature(artifact.signature.as_deref())
     }
 
     /// The shared watches it draws from, each once.

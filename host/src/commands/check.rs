@@ -29,7 +29,11 @@ fn report(args: &CheckArgs) -> anyhow::Result<()> {
     }
     say!("plugins from {}", sources(&settings))?;
     for grant in &settings.grants {
-        let by = if grant.is_pinned() { "" } else { ", to any Wasm of that name" };
+        let by = match (&grant.digest, &grant.key) {
+            (Some(_), _) => "",
+            (None, Some(_)) => ", to any Wasm of that name that its key signed",
+            (None, None) => ", to any Wasm of that name",
+        };
         say!("grant to {}: {} rules{by}", grant.plugin, grant.rules.len())?;
     }
     if settings.grants.is_empty() {

@@ -21,9 +21,18 @@ pub(crate) fn pack(args: &PackArgs) -> anyhow::Result<()> {
     let manifest_text = read_text(&args.manifest)?;
     let manifest = Manifest::parse(&manifest_text, &args.manifest.display().to_string())?;
     let name = config_map_name(args, &manifest)?;
-    let options = PackOptions { namespace: args.namespace.clone(), name, compression: Compression::default() };
+    let options = PackOptions {
+        namespace: args.namespace.clone(),
+        name,
+        compression: Compression::default(),
+        signature: args.signature.as_deref().map(read_text).transpose()?,
+    };
     let items = pack_config_maps(&manifest_text, &read(&args.wasm)?, options).map_err(|error| match error {
         PackError::NotWasm => anyhow!("{} is no Wasm: it does not begin with \"\\0asm\"", args.wasm.display()),
+        PackError::NotASignature => {
+            let file = args.signature.as_deref().unwrap_or(Path::new("--signature"));
+            anyhow!("{} is no minisign signature: `minisign -S -m {}` makes one", file.display(), args.wasm.display())
+        }
         error => error.into(),
     })?;
     let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items});

@@ -18,6 +18,7 @@ const ENTRIES_MAX: usize = 4096;
 pub(super) struct Entry {
     pub(super) manifest: Option<File>,
     pub(super) wasm: Vec<(Encoding, File)>,
+    pub(super) signature: Option<File>,
     /// Where the manifest is, or should be.
     pub(super) manifest_path: PathBuf,
 }
@@ -64,14 +65,15 @@ impl Entry {
     }
 
     pub(super) fn files(&self) -> impl Iterator<Item = &File> {
-        self.manifest.iter().chain(self.wasm.iter().map(|(_, file)| file))
+        self.manifest.iter().chain(self.wasm.iter().map(|(_, file)| file)).chain(&self.signature)
     }
 
     fn folder(path: &Path) -> Self {
         let manifest_path = path.join("plugin.toml");
         let wasm =
             Encoding::ALL.into_iter().filter_map(|encoding| Some((encoding, File::look(path.join(encoding.key()))?)));
-        Self { manifest: File::look(manifest_path.clone()), wasm: wasm.collect(), manifest_path }
+        let wasm = wasm.collect();
+        Self { manifest: File::look(manifest_path.clone()), wasm, signature: None, manifest_path }
     }
 
     fn is_empty(&self) -> bool {
@@ -106,13 +108,14 @@ pub(super) fn entries(directory: &Path) -> io::Result<BTreeMap<String, Entry>> {
         let manifest_path = directory.join(format!("{stem}.toml"));
         let Some(file) = File::look(path.clone()) else { continue };
         let entry = match encoding {
-            Some(encoding) => Entry { manifest: None, wasm: vec![(encoding, file)], manifest_path },
-            None => Entry { manifest: Some(file), wasm: Vec::new(), manifest_path },
+            Some(encoding) => Entry { wasm: vec![(encoding, file)], manifest_path, ..Entry::default() },
+            None => Entry { manifest: Some(file), manifest_path, ..Entry::default() },
         };
         merge(found.entry(stem.to_owned()).or_default(), entry);
     }
     for entry in found.values_mut() {
         entry.wasm.sort_by(|(_, one), (_, other)| one.path.cmp(&other.path));
+        entry.signature = File::look(entry.manifest_path.with_extension("wasm.minisig"));
     }
     Ok(found)
 }

@@ -146,9 +146,9 @@ impl Scanner {
         let (state, event) = match judged {
             Ok((artifact, manifest)) => {
                 let digest = artifact.digest.clone();
-                let annotations = artifact.annotations;
+                let (annotations, signature) = (artifact.annotations, artifact.signature.clone());
                 (
-                    HandedOut::Artifact { digest, manifest, annotations, uid: String::new() },
+                    HandedOut::Artifact { digest, signature, manifest, annotations, uid: String::new() },
                     SourceEvent::Present(artifact),
                 )
             }
@@ -172,10 +172,7 @@ fn is_old(file: &File) -> bool {
 fn judge(identity: &PluginIdentity, entry: &Entry, limits: SourceLimits) -> Result<(Artifact, String), SourceError> {
     let (manifest_file, encoding, wasm_file) = entry.pair()?;
     Manifest::check_size(manifest_file.bytes, &manifest_file.path.display().to_string())?;
-    let text = String::from_utf8(read(manifest_file, MANIFEST_BYTES_MAX)?).map_err(|_| SourceError::Unreadable {
-        path: manifest_file.path.clone(),
-        message: "it is not UTF-8 text".to_owned(),
-    })?;
+    let text = read_text(manifest_file)?;
     let manifest = Manifest::parse(&text, &manifest_file.path.display().to_string())?;
     if !manifest.chunks.is_empty() {
         let found = vec![wasm_file.path.display().to_string(), "[[chunk]] in its manifest".to_owned()];
@@ -188,11 +185,17 @@ fn judge(identity: &PluginIdentity, entry: &Entry, limits: SourceLimits) -> Resu
         identity: identity.clone(),
         digest: sha256_hex(&wasm),
         wasm,
+        signature: entry.signature.as_ref().map(read_text).transpose()?,
         manifest: Arc::new(manifest),
         annotations: Annotations::default(),
         origin: Origin::Directory { path: manifest_file.path.clone() },
     };
     Ok((artifact, text))
+}
+
+fn read_text(file: &File) -> Result<String, SourceError> {
+    String::from_utf8(read(file, MANIFEST_BYTES_MAX)?)
+        .map_err(|_| SourceError::Unreadable { path: file.path.clone(), message: "it is not UTF-8 text".to_owned() })
 }
 
 fn read(file: &File, bytes_max: u64) -> Result<Vec<u8>, SourceError> {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use expect_test::{Expect, expect};
 use tenure_election::{FirstCreate, Timing};
 
 use super::*;
 use crate::variables::{VARIABLES, Variable};
-use crate::{Limits, OnLoss};
+use crate::{Limits, OnLoss, PluginIdentity, Provenance};
 
 const COMMENTED: &str = include_str!("../../../../config/tenure.toml");
 const PROFILES: [&str; 5] = [
@@ -199,9 +200,8 @@ fn an_unknown_key_fails_with_the_nearest_one() {
 #[test]
 fn what_this_version_cannot_do_is_refused_by_name() {
     check_errors(
-        &["[[grant]]\nplugin = \"a/b\"\nkey = \"x\"\n", "[election]\nalso-hold = [\"old\"]\n"],
+        &["[election]\nalso-hold = [\"old\"]\n"],
         &expect![[r#"
-            tenure.toml:3:1: `grant.key` is not supported by this version; pin the Wasm by `digest`
             tenure.toml:2:1: `election.also-hold` is not supported by this version; only one lock can be held; remove the key
         "#]],
     );
@@ -257,6 +257,7 @@ fn grants_that_cannot_hold_are_refused_with_their_place() {
             "[[grant]]\nplugin = \"label-*\"\n",
             "[[grant]]\nplugin = \"a/[b]\"\n",
             "[[grant]]\nplugin = \"a/b\"\ndigest = \"sha256:beef\"\n",
+            "[[grant]]\nplugin = \"a/b\"\nkey = \"RWbeef\"\n",
             "[[grant]]\ndigest = \"sha256:beef\"\n",
             &format!("[[grant]]\nplugin = \"a/b\"\n{rule}"),
             &format!("[[grant]]\nplugin = \"a/b\"\n{rule}verbs = [\"read\"]\n"),
@@ -267,6 +268,7 @@ fn grants_that_cannot_hold_are_refused_with_their_place() {
             tenure.toml:2:10: `grant.plugin` "label-*" is no pattern for a plugin; write "<namespace>/<ConfigMap>" or "directory/<file stem>", with '*' for any characters but '/'
             tenure.toml:2:10: `grant.plugin` "a/[b]" is no pattern that can be matched; only '*' has a meaning, for any characters but '/'
             tenure.toml:3:10: `grant.digest` "sha256:beef" is no SHA-256; write "sha256:" and 64 hex characters
+            tenure.toml:3:7: `grant.key` "RWbeef" is no minisign public key; write the line that begins with "RW"
             tenure.toml:1:1: `grant.1` cannot be read: missing field `plugin`
             tenure.toml:3:1: `grant.1.permission.1` cannot be read: missing field `verbs`
             tenure.toml:3:1: `grant.permission` is not valid: "read" in `verbs` is no verb a plugin can send; the verbs are get, list, watch, create, update, patch, delete, deletecollection, or "*"
@@ -339,10 +341,13 @@ fn a_grant_is_for_the_plugins_its_pattern_and_digest_match() {
     let digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
     let settings = settings(&uncommented(COMMENTED));
     let plugin = |name| PluginIdentity::config_map("tenure-plugins", name).unwrap();
-    assert_eq!(settings.granted_to(&plugin("label-propagator"), digest).len(), 1);
-    assert_eq!(settings.granted_to(&plugin("label-propagator"), &digest.replace('9', "8")), []);
-    assert_eq!(settings.granted_to(&plugin("other"), digest), []);
-    assert!(settings.grants[0].is_pinned());
+    let grant = &settings.grants[0];
+    let wasm = |digest: &str| Provenance::new(digest, &Bytes::new(), None);
+    assert_eq!(grant.wants(&plugin("label-propagator"), &wasm(&digest.replace('9', "8"))), None);
+    assert_eq!(grant.wants(&plugin("other"), &wasm(digest)), None);
+    let key = grant.wants(&plugin("label-propagator"), &wasm(digest)).flatten().expect("a key");
+    assert!(key.as_str().starts_with("RW"));
+    assert!(!grant.matches(&plugin("label-propagator"), &wasm(digest)), "nobody signed it");
     let account = settings.grants[0].service_account.as_ref().expect("an account");
     assert_eq!(account.user(), "system:serviceaccount:shop:label-propagator");
 }
