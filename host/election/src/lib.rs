@@ -7,6 +7,7 @@ mod authority;
 mod chance;
 mod elector;
 mod identity;
+mod joint;
 mod pod;
 mod record;
 mod settings;
@@ -18,6 +19,7 @@ pub use elector::{
     Source, Token, Verdict, Write, WriteKind,
 };
 pub use identity::{Identity, InvalidIdentity};
+pub use joint::JointElector;
 pub use pod::{ContainerSeen, OwnContainer, PodSeen, Termination};
 pub use record::{Annotations, Record};
 pub use settings::{FirstCreate, InvalidTiming, Settings, Timing, TimingWarning};

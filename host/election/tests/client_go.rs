@@ -8,8 +8,11 @@
 //! - healthz (5): `host/lease/tests/election/faults.rs`, `health_and_counts_follow_the_renewals`;
 //! - events: `host/lease/tests/election/handover.rs`, `events_tell_who_became_leader_and_who_stopped`.
 //!
-//! Not applicable to the core, which has one record and one lock: the legacy kinds and the 12 multilock cases (they are about
-//! which object a record is kept in). `TestCheckMethodRace` is about two goroutines and one field; the core has no threads.
+//! The legacy kinds (`endpoints`, `configmaps`) ask for the same with the record in an annotation: `host/lease/src/object.rs` and
+//! `host/lease/tests/election/locks.rs`. client-go 0.36 has neither them nor the multilock any more; its list of before is in
+//! `multilock`.
+//!
+//! Not applicable to the core: `TestCheckMethodRace` is about two goroutines and one field; the core has no threads.
 //! `TestTryCoordinatedRenew` is about coordinated election (LeaseCandidates), which is another election.
 
 use std::time::Duration;
@@ -278,5 +281,138 @@ mod labels {
         assert_eq!(record(&world).annotations.get("team").map(String::as_str), Some("x"));
         let (world, _) = run(&[&commands[..], &["shutdown a", "tick 1s"]].concat());
         assert_eq!(record(&world).annotations.get("team").map(String::as_str), Some("x"));
+    }
+}
+
+/// `testTryAcquireOrRenewMultiLock`, for `endpointsleases` and `configmapsleases`: "baz" is we, "bing" another. client-go takes the
+/// primary's record for both and writes the secondary after it; here each lock has a record of its own and is waited for.
+mod multilock {
+    use tenure_simulator::moving::{Moving, NEW, OLD};
+
+    use super::*;
+
+    const PRIMARY: usize = OLD;
+    const SECONDARY: usize = NEW;
+
+    fn world() -> Moving {
+        Moving::new(1, Timing::DEFAULT)
+    }
+
+    /// A record that somebody wrote and does not renew.
+    fn led_by(world: &mut Moving, lock: usize, holder: &str) {
+        world.edit(lock, |record| {
+            record.holder = holder.to_owned();
+            record.lease_duration_seconds = 15;
+        });
+    }
+
+    fn start(mut world: Moving, then: u64) -> Moving {
+        world.add("baz", &[PRIMARY, SECONDARY], 1_000_000);
+        world.advance(Duration::from_secs(then));
+        assert_eq!(world.violations, Vec::<String>::new());
+        world
+    }
+
+    fn leads(world: &Moving) -> bool {
+        world.leader().is_some()
+    }
+
+    fn holders(world: &Moving) -> [String; 2] {
+        world.locks.each_ref().map(|lock| lock.object.as_ref().expect("an object").record.holder.clone())
+    }
+
+    fn holds_both(world: &Moving) -> bool {
+        leads(world) && holders(world).iter().all(|holder| holder.starts_with("baz_"))
+    }
+
+    #[test]
+    fn acquire_from_no_object() {
+        assert!(holds_both(&start(world(), 17)));
+    }
+
+    #[test]
+    fn acquire_from_unled_old_object() {
+        let mut world = world();
+        world.edit(PRIMARY, |_| {});
+        assert!(holds_both(&start(world, 17)));
+    }
+
+    #[test]
+    fn acquire_from_unled_transition_object() {
+        let mut world = world();
+        world.edit(PRIMARY, |_| {});
+        world.edit(SECONDARY, |_| {});
+        assert!(holds_both(&start(world, 17)));
+    }
+
+    #[test]
+    fn acquire_from_led_unack_old_object() {
+        let mut world = world();
+        led_by(&mut world, PRIMARY, "bing");
+        assert!(holds_both(&start(world, 17)));
+    }
+
+    #[test]
+    fn acquire_from_led_unack_transition_object() {
+        let mut world = world();
+        led_by(&mut world, PRIMARY, "bing");
+        led_by(&mut world, SECONDARY, "bing");
+        let world = start(world, 17);
+        assert!(holds_both(&world));
+        let transitions = world.locks.each_ref().map(|lock| lock.object.as_ref().expect("one").record.transitions);
+        assert_eq!(transitions, [1, 1]);
+    }
+
+    /// A record in our own name proves nothing: it is another process'.
+    #[test]
+    fn acquire_from_conflict_led_ack_transition_object() {
+        let mut world = world();
+        led_by(&mut world, PRIMARY, "bing");
+        led_by(&mut world, SECONDARY, "baz_1");
+        let world = start(world, 14);
+        assert!(!leads(&world));
+        assert_eq!(holders(&world), ["bing", "baz_1"]);
+    }
+
+    #[test]
+    fn acquire_from_led_unack_unknown_object() {
+        let mut world = world();
+        led_by(&mut world, PRIMARY, "leaderelection.k8s.io/unknown");
+        led_by(&mut world, SECONDARY, "leaderelection.k8s.io/unknown");
+        assert!(holds_both(&start(world, 17)));
+    }
+
+    #[test]
+    fn dont_acquire_from_led_ack_old_object() {
+        let mut world = world();
+        led_by(&mut world, PRIMARY, "bing");
+        assert!(!leads(&start(world, 14)));
+    }
+
+    #[test]
+    fn dont_acquire_from_led_acked_new_object_observe_new_record() {
+        let mut world = world();
+        led_by(&mut world, PRIMARY, "baz_1");
+        led_by(&mut world, SECONDARY, "bing");
+        let world = start(world, 14);
+        assert!(!leads(&world));
+        assert_eq!(holders(&world), ["baz_1", "bing"]);
+    }
+
+    #[test]
+    fn dont_acquire_from_led_acked_new_object_observe_transition_record() {
+        let mut world = world();
+        led_by(&mut world, PRIMARY, "bing");
+        led_by(&mut world, SECONDARY, "bing");
+        assert!(!leads(&start(world, 14)));
+    }
+
+    #[test]
+    fn renew_already_required_object() {
+        let mut world = start(world(), 17);
+        let term = world.leader().map(|(_, term)| term);
+        world.advance(Duration::from_secs(120));
+        assert!(holds_both(&world));
+        assert_eq!(world.leader().map(|(_, term)| term), term);
     }
 }

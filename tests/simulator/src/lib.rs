@@ -14,6 +14,7 @@ mod faults;
 pub mod judge;
 pub mod kubelet;
 pub mod machine;
+pub mod moving;
 mod notes;
 pub mod policy;
 pub mod process;

@@ -35,7 +35,7 @@ impl Elector {
                     "refused",
                     format!(
                         "{} was refused ({code}): {message}; this replica cannot lead until its Role allows get, create \
-                         and update on leases and the lease is valid (verb refused: {verb})",
+                         and update on the lock's object, and what it writes is valid (verb refused: {verb})",
                         name(&sent)
                     ),
                 );

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Elector;
 use super::messages::{Write, WriteKind};
 use super::news::{Known, Way};
+use super::tenancy::Role;
 use super::terms::Mark;
 use super::writes::{Purpose, acquiring, unheld};
 use crate::{FirstCreate, Instant, Term};
@@ -27,6 +28,29 @@ pub(crate) struct Campaign {
     waiting: Option<(Duration, Duration)>,
     /// The policy's last yield that was heeded: when, and the term it ended.
     yielded: Option<(Duration, Term)>,
+    /// What the other locks of this candidate allow.
+    leave: Leave,
+}
+
+/// What a candidate that must hold several locks allows one of them. By default what a lock that is alone has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Leave {
+    /// Not claimed before this boot reading.
+    pub(crate) not_before: Duration,
+    /// Which term a claim has.
+    pub(crate) term: LeaveTerm,
+}
+
+/// Which term a claim has, as far as other locks say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum LeaveTerm {
+    /// As this lock says.
+    #[default]
+    Any,
+    /// As this lock says, but not a lower one.
+    AtLeast(Term),
+    /// This one, which another lock is held in; as long as this lock takes it.
+    Exactly(Term),
 }
 
 impl Campaign {
@@ -67,10 +91,14 @@ impl Elector {
         if self.shutdown_by.is_some() {
             return None;
         }
+        let leave = self.campaign.leave.not_before;
         let at = match self.news.known() {
             Known::Nothing => return None,
-            // The unheld record only starts the count: nothing to delay but a try that failed.
-            Known::Absent(absence) => return Some(absence.since.boot.max(self.campaign.not_before)),
+            Known::Absent(absence) => {
+                let at = absence.since.boot.max(self.campaign.not_before);
+                // The unheld record only starts the count: nothing to delay but a try that failed.
+                return if self.creates_at_once() { not_later_than_ever(at.max(leave)) } else { Some(at) };
+            }
             Known::Present(state) => {
                 let free_at = self.news.free_at()?;
                 match state.way {
@@ -81,7 +109,49 @@ impl Elector {
                 }
             }
         };
-        Some(at.max(self.campaign.not_before).max(self.out_until()))
+        not_later_than_ever(at.max(self.campaign.not_before).max(self.out_until()).max(leave))
+    }
+
+    /// Says what the other locks of this candidate allow from now on.
+    pub(crate) fn give_leave(&mut self, leave: Leave) {
+        self.campaign.leave = leave;
+    }
+
+    /// The boot reading from which on the lock may be had, as far as it goes by the lock itself; absent where that is not known
+    /// yet, and while a term of this candidate is not over.
+    pub(crate) fn attainable_at(&self) -> Option<Duration> {
+        if self.shutdown_by.is_some() || !matches!(self.role, Role::Standby) {
+            return None;
+        }
+        match self.news.known() {
+            Known::Nothing => None,
+            Known::Absent(absence) => self.creates_at_once().then_some(absence.since.boot),
+            Known::Present(_) => self.news.free_at().map(|at| at.max(self.out_until())),
+        }
+    }
+
+    fn claim_term(&self, now: Instant) -> Option<Term> {
+        match self.campaign.leave.term {
+            LeaveTerm::Any => self.lowest_term(now),
+            LeaveTerm::AtLeast(term) => self.lowest_term(now).map(|lowest| lowest.max(term)),
+            LeaveTerm::Exactly(term) => Some(term),
+        }
+    }
+
+    /// The least term that a claim on this lock would have by itself.
+    pub(crate) fn lowest_term(&self, now: Instant) -> Option<Term> {
+        self.floors.next(now, self.is_fresh())
+    }
+
+    /// Whether a claim may have a term that another lock is held in: it is above everything that anybody can have led in here,
+    /// which is all that is known; and where the lock does not say who led last, where terms started when that was first seen.
+    pub(crate) fn takes_term(&self, term: Term) -> bool {
+        let fresh_since = self.news.state().filter(|_| self.is_fresh()).map(|state| state.first_seen);
+        self.floors.allow(term, fresh_since)
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.news.state().is_none_or(|state| !Mark::is_of_its_last_holder(&state.seen.record))
     }
 
     /// Whether a lock that does not exist is created held: only where nobody was ever seen to have one.
@@ -100,8 +170,7 @@ impl Elector {
             let record = unheld(now, &self.settings, self.floors.next(now, true), self.identity.as_str());
             return Some(self.writes.send(now, Purpose::Unheld, WriteKind::Create, record, timeout));
         }
-        let fresh = base.as_ref().is_none_or(|seen| !Mark::is_of_its_last_holder(&seen.record));
-        let Some(term) = self.floors.next(now, fresh) else {
+        let Some(term) = self.claim_term(now) else {
             self.campaign.not_before = now.boot.saturating_add(self.settings.timing.lease());
             self.warn(
                 now,
@@ -118,4 +187,8 @@ impl Elector {
         let kind = base.map_or(WriteKind::Create, |seen| WriteKind::Replace { uid: seen.uid, version: seen.version });
         Some(self.writes.send(now, Purpose::Acquire { term }, kind, record, timeout))
     }
+}
+
+fn not_later_than_ever(at: Duration) -> Option<Duration> {
+    (at < Instant::NEVER).then_some(at)
 }

@@ -20,6 +20,7 @@ use crate::chance::Chance;
 use crate::{Authority, Identity, Instant, Settings};
 
 use campaign::Campaign;
+pub(crate) use campaign::{Leave, LeaveTerm};
 pub use messages::{
     Action, Attempt, Drain, Observed, Outcome, PeerSeen, Phase, Report, Seen, Source, Token, Verdict, Write, WriteKind,
 };
@@ -335,8 +336,27 @@ impl Elector {
         &self.identity
     }
 
-    fn is_holding(&self) -> bool {
+    /// What was said already, without looking at the clocks: everything but requests.
+    pub(crate) fn poll_told(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Goes on under a name that another lock of this candidate was given.
+    pub(crate) fn adopt(&mut self, identity: &Identity) {
+        self.identity = identity.clone();
+    }
+
+    pub(crate) fn is_holding(&self) -> bool {
         matches!(self.role, Role::Held(_))
+    }
+
+    /// Whether a term is closed whose guests are not yet confirmed gone.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.role, Role::Ended(_))
+    }
+
+    pub(crate) fn is_standby(&self) -> bool {
+        matches!(self.role, Role::Standby)
     }
 
     fn want_read(&mut self, not_before: Duration) {

@@ -41,7 +41,7 @@ impl Elector {
         self.report(Report::SlowPath { why });
     }
 
-    pub(super) fn warn(&mut self, now: Instant, kind: &'static str, message: String) {
+    pub(crate) fn warn(&mut self, now: Instant, kind: &'static str, message: String) {
         if self.warnings.is_due(now, kind) {
             self.report(Report::Warning { message });
         }

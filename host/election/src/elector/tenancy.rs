@@ -236,8 +236,17 @@ impl Elector {
         self.finish_standby(now);
     }
 
+    /// The running term turns soft before its own deadline: another lock that is held with this one has.
+    pub(crate) fn soften(&mut self) {
+        if let Role::Held(held) = &mut self.role
+            && held.stage == Stage::Firm
+        {
+            held.stage = Stage::Soft;
+        }
+    }
+
     /// The running term, if there is one, is over: its gate closes before anything else comes out.
-    pub(super) fn end_term(&mut self, now: Instant, why: String) {
+    pub(crate) fn end_term(&mut self, now: Instant, why: String) {
         let Some(held) = self.take_held() else { return };
         let term = held.authority.term;
         self.actions.push_back(Action::Close { term });

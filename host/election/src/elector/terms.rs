@@ -66,6 +66,13 @@ impl Floors {
         }
     }
 
+    /// Whether a term that was chosen elsewhere may be written: above every floor but what this process itself sent in it, and
+    /// above where terms started at `fresh_since`, if the lock does not say the term of whoever led last.
+    pub(crate) fn allow(&self, term: Term, fresh_since: Option<Instant>) -> bool {
+        let started = fresh_since.map_or(0, |since| wall_milliseconds(since.wall));
+        self.seen.max(self.refused) < Some(term) && self.sent <= Some(term) && started <= term.get()
+    }
+
     /// The highest that stood in the lock.
     pub(crate) const fn seen(&self) -> Option<Term> {
         self.seen
