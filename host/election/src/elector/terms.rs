@@ -155,6 +155,20 @@ mod tests {
     }
 
     #[test]
+    fn a_term_chosen_elsewhere_may_be_what_was_sent_before_and_no_more() {
+        let mut floors = Floors::default();
+        assert!(floors.allow(term(5), None));
+        floors.note_sent(term(5));
+        assert!(floors.allow(term(5), None) && !floors.allow(term(4), None));
+        floors.note_seen(term(5));
+        assert!(!floors.allow(term(5), None) && floors.allow(term(6), None));
+        assert!(floors.note_refused(term(6), NOW));
+        assert!(!floors.allow(term(6), None) && floors.allow(term(7), None));
+        // Where nobody says who led last, terms started at the clock's reading.
+        assert!(!floors.allow(term(999_999), Some(NOW)) && floors.allow(term(1_000_000), Some(NOW)));
+    }
+
+    #[test]
     fn a_token_raises_the_floor_only_within_a_day_of_the_wall_clock() {
         let day = 24 * 60 * 60 * 1000;
         let mut floors = Floors::default();
