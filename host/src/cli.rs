@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tenure_settings::Profile;
+use tenure_settings::{Profile, ResourceLock};
 
 /// A Kubernetes host for WebAssembly plugins that run only while it holds leadership.
 #[derive(Debug, Parser)]
@@ -77,12 +77,16 @@ pub(crate) struct ElectionArgs {
     /// Whether to elect a leader at all; false for a single replica.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, alias = "enable-leader-election")]
     pub(crate) leader_elect: Option<bool>,
-    /// Name of the Lease.
+    /// Name of the lock.
     #[arg(long, value_name = "NAME", alias = "leader-election-id")]
     pub(crate) leader_elect_id: Option<String>,
-    /// Namespace of the Lease.
+    /// Namespace of the lock.
     #[arg(long, value_name = "NAMESPACE", alias = "leader-election-namespace")]
     pub(crate) leader_elect_namespace: Option<String>,
+    /// What kind of object the lock is: leases, configmaps, endpoints, or, while moving to a Lease, configmapsleases or
+    /// endpointsleases.
+    #[arg(long, value_name = "KIND", alias = "leader-election-resource-lock")]
+    pub(crate) leader_elect_resource_lock: Option<String>,
     /// Identity of this candidate.
     #[arg(long, value_name = "NAME", alias = "leader-election-identity")]
     pub(crate) leader_elect_identity: Option<String>,
@@ -180,12 +184,15 @@ pub(crate) struct CheckArgs {
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
-    /// Name of the Lease.
+    /// Name of the lock.
     #[arg(long, default_value = "host.tenure.dev", value_name = "NAME")]
     pub(crate) lease: String,
-    /// Namespace of the Lease.
+    /// Namespace of the lock.
     #[arg(long, short, default_value = "tenure-system", value_name = "NAMESPACE")]
     pub(crate) namespace: String,
+    /// What kind of object the lock is, as election.resource-lock has it.
+    #[arg(long, default_value = "leases", value_name = "KIND", conflicts_with_all = ["console", "leases"])]
+    pub(crate) resource_lock: ResourceLock,
     /// List the Leases of the namespace instead: whose they are, and how old against their duration.
     #[arg(long, conflicts_with_all = ["console", "lease"])]
     pub(crate) leases: bool,

@@ -200,13 +200,13 @@ impl Announcer {
     }
 
     async fn post(&self, message: &str, uid: Option<String>) -> anyhow::Result<()> {
-        let Lock { namespace, name } = &self.lock;
+        let Lock { kind, namespace, name } = &self.lock;
         let now = jiff::Timestamp::now();
         let time = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let event: Event = serde_json::from_value(json!({
             "metadata": { "name": format!("{name}.{:x}", now.as_nanosecond()), "namespace": namespace },
             "involvedObject": {
-                "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "namespace": namespace, "name": name, "uid": uid,
+                "apiVersion": kind.api_version(), "kind": kind.kind(), "namespace": namespace, "name": name, "uid": uid,
             },
             "type": "Warning",
             "reason": "Settings",

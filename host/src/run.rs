@@ -12,10 +12,10 @@ use tenure_cluster::Cluster;
 use tenure_console::{LockMetrics, Metrics};
 use tenure_election::{Annotations, Drain};
 use tenure_lease::{
-    AloneConfig, Candidacy, CandidacyConfig, Election, ElectionConfig, Leadership, Lock, OnLoss, PodRef,
+    AloneConfig, Candidacy, CandidacyConfig, Election, ElectionConfig, Leadership, Lock, LockKind, OnLoss, PodRef,
 };
 use tenure_sandbox::{Sandbox, SandboxSettings};
-use tenure_settings::Settings;
+use tenure_settings::{LockObject, Settings};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -64,6 +64,8 @@ pub(crate) async fn kube_config(args: &ClusterArgs) -> anyhow::Result<kube::Conf
 /// Where this replica is.
 struct Place {
     lock: Lock,
+    /// What has to be held with it.
+    also: Vec<Lock>,
     /// The namespace this process' Pod is in, if it is in one.
     own_namespace: Option<String>,
     console: SocketAddr,
@@ -75,12 +77,10 @@ impl Place {
         let given = std::env::var("POD_NAMESPACE").ok().filter(|namespace| !namespace.is_empty());
         let in_cluster = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
         let own_namespace = given.or_else(|| in_cluster.then(|| kube.default_namespace.clone()));
-        let lock = Lock {
-            namespace: settings.election.namespace_or(Some(&kube.default_namespace)),
-            name: settings.election.id.clone(),
-        };
+        let (lock, also) = locks(settings, &settings.election.namespace_or(Some(&kube.default_namespace)));
         let place = Self {
             lock,
+            also,
             own_namespace,
             console,
             hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
@@ -89,6 +89,10 @@ impl Place {
             settings.check_host_namespace(&namespace)?;
         }
         Ok(place)
+    }
+
+    fn locks(&self) -> impl Iterator<Item = &Lock> {
+        std::iter::once(&self.lock).chain(&self.also)
     }
 
     /// What no plugin may reach into: where the host lives, and where its lock does.
@@ -108,6 +112,29 @@ impl Place {
             _ => format!("http://{}:{port}", self.hostname),
         }
     }
+}
+
+/// What the settings call a kind of lock, as the election does.
+pub(crate) const fn lock_kind(object: LockObject) -> LockKind {
+    match object {
+        LockObject::Lease => LockKind::Lease,
+        LockObject::ConfigMap => LockKind::ConfigMap,
+        LockObject::Endpoints => LockKind::Endpoints,
+    }
+}
+
+/// The lock that people are shown, and what has to be held with it.
+fn locks(settings: &Settings, namespace: &str) -> (Lock, Vec<Lock>) {
+    let election = &settings.election;
+    let lock = |object: LockObject, name: &str| Lock {
+        kind: lock_kind(object),
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    };
+    let kinds = election.resource_lock;
+    let beside = kinds.beside().map(|object| lock(object, &election.id));
+    let others = election.also_hold.iter().map(|name| lock(kinds.shown(), name));
+    (lock(kinds.shown(), &election.id), beside.into_iter().chain(others).collect())
 }
 
 /// Runs the host until it is asked to end, or until something ends that must not.
@@ -250,7 +277,7 @@ fn start_tasks(
         pod: settings.election.pod_name.clone(),
         protected: Protected {
             host_namespaces: place.host_namespaces(),
-            locks: vec![(place.lock.namespace.clone(), place.lock.name.clone())],
+            locks: place.locks().map(|lock| (lock.namespace.clone(), lock.name.clone())).collect(),
             plugin_namespaces: settings.plugins.namespaces.clone(),
         },
         warm: settings.cache.warm,
@@ -375,6 +402,7 @@ fn start_election(
     let annotations = Annotations::from([(CONSOLE_ANNOTATION.to_owned(), place.reachable_console(settings))]);
     let elector = settings.election.elector(annotations, started);
     let mut config = ElectionConfig::new(kube.clone(), place.lock.clone(), elector, identity);
+    config.also.clone_from(&place.also);
     config.clock = Arc::clone(&house.clock);
     config.on_loss = match settings.election.on_loss {
         tenure_settings::OnLoss::Campaign => OnLoss::Campaign,

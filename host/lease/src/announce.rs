@@ -54,9 +54,16 @@ impl Announcer {
         self.deaths_proved_total
     }
 
-    /// Logs one report, and posts the events client-go's users know.
-    pub(crate) fn report(&mut self, now: Instant, identity: &str, observed: Option<&Observed>, report: Report) {
-        let lock = &self.lock;
+    /// Logs one report about `lock`, and posts the events client-go's users know. A change of holder counts where people are
+    /// shown it.
+    pub(crate) fn report(
+        &mut self,
+        now: Instant,
+        lock: &Lock,
+        identity: &str,
+        observed: Option<&Observed>,
+        report: Report,
+    ) {
         match report {
             Report::Started { term } => {
                 tracing::info!(%lock, identity, %term, "became leader");
@@ -75,7 +82,7 @@ impl Announcer {
                 } else {
                     tracing::info!(%lock, holder, "another holds the lock");
                 }
-                self.transitions_seen_total += 1;
+                self.transitions_seen_total += u64::from(*lock == self.lock);
                 self.waiting_told = false;
             }
             Report::ContainerKnown { container } => {

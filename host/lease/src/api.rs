@@ -1,4 +1,4 @@
-//! The requests on the lock's Lease, and what their answers mean. Every call ends within its timeout; nothing is repeated
+//! The requests on the lock's object, and what their answers mean. Every call ends within its timeout; nothing is repeated
 //! here, and nothing decided.
 
 use std::error::Error;
@@ -12,11 +12,11 @@ use kube::core::Status;
 use serde_json::Value;
 
 use crate::Lock;
-use crate::object::LeaseObject;
+use crate::object::LockObject;
 
-/// The lock's Lease behind an API server. Cheap to clone.
+/// The lock's object behind an API server. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct LeaseApi {
+pub(crate) struct LockApi {
     client: Client,
     server: String,
     lock: Lock,
@@ -35,7 +35,7 @@ pub(crate) struct CallFailure {
 #[derive(Debug)]
 pub(crate) enum WriteAnswer {
     /// 200 or 201, with the object as stored.
-    Stored { object: LeaseObject, created: bool },
+    Stored { object: LockObject, created: bool },
     /// 409.
     Conflict,
     /// A definite no.
@@ -44,7 +44,7 @@ pub(crate) enum WriteAnswer {
     Unknown(CallFailure),
 }
 
-impl LeaseApi {
+impl LockApi {
     /// Without retries, proxy and read timeout, whatever `config` says. Within a tokio runtime.
     pub(crate) fn new(mut config: kube::Config, lock: Lock, connect_timeout: Duration) -> Result<Self, kube::Error> {
         config.proxy_url = None;
@@ -74,20 +74,24 @@ impl LeaseApi {
         &self.lock
     }
 
-    /// `/apis/coordination.k8s.io/v1/namespaces/<namespace>/leases`.
+    /// The path of all of its kind in its namespace.
     pub(crate) fn collection(&self) -> String {
-        format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", self.lock.namespace)
+        let Lock { kind, namespace, .. } = &self.lock;
+        let root = if kind.group().is_empty() { "api" } else { "apis" };
+        format!("/{root}/{}/namespaces/{namespace}/{}", kind.api_version(), kind.resource())
     }
 
     fn item(&self) -> String {
         format!("{}/{}", self.collection(), self.lock.name)
     }
 
-    /// A consistent read (no resourceVersion). `None` only when the API server itself says that this Lease is not there.
-    pub(crate) async fn read(&self, timeout: Duration) -> Result<Option<LeaseObject>, CallFailure> {
+    /// A consistent read (no resourceVersion). `None` only when the API server itself says that this object is not there.
+    pub(crate) async fn read(&self, timeout: Duration) -> Result<Option<LockObject>, CallFailure> {
         let (status, body) = self.call("get", Method::GET, &self.item(), None, timeout).await?;
         if status == StatusCode::OK {
-            return LeaseObject::parse(&body).map(Some).map_err(|error| self.failure("get", None, chain(&error)));
+            return LockObject::parse(self.lock.kind, &body)
+                .map(Some)
+                .map_err(|error| self.failure("get", None, chain(&error)));
         }
         if status == StatusCode::NOT_FOUND && self.is_absence(&body) {
             return Ok(None);
@@ -113,7 +117,7 @@ impl LeaseApi {
             Err(failure) => return WriteAnswer::Unknown(failure),
         };
         match status {
-            StatusCode::OK | StatusCode::CREATED => match LeaseObject::parse(&answer) {
+            StatusCode::OK | StatusCode::CREATED => match LockObject::parse(self.lock.kind, &answer) {
                 Ok(object) => WriteAnswer::Stored { object, created: status == StatusCode::CREATED },
                 Err(error) => WriteAnswer::Unknown(self.failure(verb, None, chain(&error))),
             },
@@ -165,7 +169,7 @@ impl LeaseApi {
         }
     }
 
-    /// Whether a 404 is about this Lease. One from a proxy, or about the API group, says nothing of the lock.
+    /// Whether a 404 is about this object. One from a proxy, or about the API group, says nothing of the lock.
     fn is_absence(&self, body: &[u8]) -> bool {
         serde_json::from_slice::<Status>(body).is_ok_and(|status| {
             status.reason == "NotFound" && status.details.is_some_and(|details| details.name == self.lock.name)
@@ -179,25 +183,30 @@ impl LeaseApi {
 
     /// As [`Self::refusal`], of a status that was read already.
     pub(crate) fn refused(&self, verb: &str, code: u16, said: &str) -> CallFailure {
-        let Lock { namespace, name } = &self.lock;
+        let Lock { kind, namespace, name } = &self.lock;
+        let (group, resource, noun) = (kind.group(), kind.resource(), kind.noun());
         let message = match code {
-            403 => format!(
-                "forbidden to {verb} leases.coordination.k8s.io {name:?} in namespace {namespace:?}: bind this account to a \
-                 Role in {namespace:?} with apiGroups [\"coordination.k8s.io\"], resources [\"leases\"], verbs [\"get\", \
-                 \"list\", \"watch\", \"create\", \"update\"]; the API server says: {said}"
-            ),
+            403 => {
+                let whole = if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") };
+                format!(
+                    "forbidden to {verb} {whole} {name:?} in namespace {namespace:?}: bind this account to a Role in \
+                     {namespace:?} with apiGroups [{group:?}], resources [{resource:?}], verbs [\"get\", \"list\", \"watch\", \
+                     \"create\", \"update\"]; the API server says: {said}"
+                )
+            }
             401 => format!(
-                "cannot {verb} lease {namespace}/{name}: {} does not know this account (401): renew its token or \
+                "cannot {verb} {noun} {namespace}/{name}: {} does not know this account (401): renew its token or \
                  certificate; the API server says: {said}",
                 self.server
             ),
-            _ => format!("cannot {verb} lease {namespace}/{name}: {} answered {code}: {said}", self.server),
+            _ => format!("cannot {verb} {noun} {namespace}/{name}: {} answered {code}: {said}", self.server),
         };
         CallFailure { code: Some(code), message }
     }
 
     pub(crate) fn failure(&self, verb: &str, code: Option<u16>, what: impl std::fmt::Display) -> CallFailure {
-        CallFailure { code, message: format!("cannot {verb} lease {}: {what}", self.lock) }
+        let Lock { kind, namespace, name } = &self.lock;
+        CallFailure { code, message: format!("cannot {verb} {} {namespace}/{name}: {what}", kind.noun()) }
     }
 
     /// A transport error, all its causes in one line.
@@ -245,10 +254,10 @@ fn excerpt(body: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn api() -> LeaseApi {
+    fn api() -> LockApi {
         let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
-        let lock = Lock { namespace: String::from("tenure-system"), name: String::from("tenure") };
-        LeaseApi::new(config, lock, Duration::from_secs(1)).unwrap()
+        let lock = Lock::lease("tenure-system", "tenure");
+        LockApi::new(config, lock, Duration::from_secs(1)).unwrap()
     }
 
     #[tokio::test]

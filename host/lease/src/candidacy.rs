@@ -311,7 +311,7 @@ mod tests {
     use super::*;
 
     fn named(lock: &str, candidate: &str) -> String {
-        lease_name(&Lock { namespace: String::from("tenure-system"), name: lock.to_owned() }, candidate)
+        lease_name(&Lock::lease("tenure-system", lock), candidate)
     }
 
     #[test]

@@ -7,18 +7,103 @@ use tenure_election::{Clock, Identity, Settings, Term};
 
 use crate::BootClock;
 
-/// Which Lease is the lock.
+/// What kind of object a lock is. The order is the one in which a candidate takes those it must hold together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum LockKind {
+    /// A ConfigMap, with the record in [`LockKind::ANNOTATION`]: client-go's before 2018, and Kubernetes' before 1.20.
+    ConfigMap,
+    /// An Endpoints object, with the record in the same annotation: Kubernetes' first.
+    Endpoints,
+    /// A Lease: what a lock should be.
+    #[default]
+    Lease,
+}
+
+impl LockKind {
+    /// Where a ConfigMap or an Endpoints object holds the record, as JSON.
+    pub const ANNOTATION: &'static str = "control-plane.alpha.kubernetes.io/leader";
+
+    /// `kind`, as Kubernetes says it.
+    #[must_use]
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "ConfigMap",
+            Self::Endpoints => "Endpoints",
+            Self::Lease => "Lease",
+        }
+    }
+
+    /// `apiVersion`.
+    #[must_use]
+    pub const fn api_version(self) -> &'static str {
+        match self {
+            Self::ConfigMap | Self::Endpoints => "v1",
+            Self::Lease => "coordination.k8s.io/v1",
+        }
+    }
+
+    /// The API group, as a Role names it.
+    #[must_use]
+    pub const fn group(self) -> &'static str {
+        match self {
+            Self::ConfigMap | Self::Endpoints => "",
+            Self::Lease => "coordination.k8s.io",
+        }
+    }
+
+    /// The resource, as a Role and a URL name it.
+    #[must_use]
+    pub const fn resource(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "configmaps",
+            Self::Endpoints => "endpoints",
+            Self::Lease => "leases",
+        }
+    }
+
+    /// What to call one in a sentence.
+    #[must_use]
+    pub const fn noun(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "configmap",
+            Self::Endpoints => "endpoints object",
+            Self::Lease => "lease",
+        }
+    }
+}
+
+/// Which object is the lock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Lock {
-    /// The Lease's namespace.
+    /// What kind of object.
+    pub kind: LockKind,
+    /// Its namespace.
     pub namespace: String,
-    /// The Lease's name.
+    /// Its name.
     pub name: String,
 }
 
+impl Lock {
+    /// A Lease.
+    #[must_use]
+    pub fn lease(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { kind: LockKind::Lease, namespace: namespace.into(), name: name.into() }
+    }
+
+    /// Where it stands among locks that are held together: the same for all candidates.
+    pub(crate) fn place(&self) -> (&str, &str, LockKind) {
+        (&self.namespace, &self.name, self.kind)
+    }
+}
+
+/// `<namespace>/<name>`, behind its resource unless that is a Lease.
 impl fmt::Display for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
+        let Self { kind, namespace, name } = self;
+        match kind {
+            LockKind::Lease => write!(f, "{namespace}/{name}"),
+            LockKind::ConfigMap | LockKind::Endpoints => write!(f, "{} {namespace}/{name}", kind.resource()),
+        }
     }
 }
 
@@ -47,8 +132,10 @@ pub struct ElectionConfig {
     /// How to reach the API server. Retries, proxy and read timeout in it are overruled: an attempt that is repeated
     /// behind the elector's back would make its deadlines wrong.
     pub kube: kube::Config,
-    /// The lock.
+    /// The lock that people are shown, and events are about.
     pub lock: Lock,
+    /// What must be held together with it, to move from one lock to another. A candidate leads only while it holds all.
+    pub also: Vec<Lock>,
     /// The elector's settings.
     pub settings: Settings,
     /// Who this candidate is.
@@ -79,6 +166,7 @@ impl ElectionConfig {
             kube,
             pods_namespace: lock.namespace.clone(),
             lock,
+            also: Vec::new(),
             settings,
             identity,
             clock: Arc::new(BootClock),
@@ -95,6 +183,7 @@ impl fmt::Debug for ElectionConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ElectionConfig")
             .field("lock", &self.lock)
+            .field("also", &self.also)
             .field("settings", &self.settings)
             .field("identity", &self.identity)
             .field("on_loss", &self.on_loss)

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenure_election::{
-    Action, Attempt, Authority, Clock, Drain, Elector, Instant, Outcome, PeerSeen, Phase, PodSeen, Report, Seen,
+    Action, Attempt, Authority, Clock, Drain, Instant, JointElector, Outcome, PeerSeen, Phase, PodSeen, Report, Seen,
     Source, Term, Token, Verdict, Write, WriteKind,
 };
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use crate::announce::Announcer;
-use crate::api::{CallFailure, LeaseApi, WriteAnswer};
-use crate::object::{LeaseObject, Memory, created_with};
+use crate::api::{CallFailure, LockApi, WriteAnswer};
+use crate::object::{LockObject, Memory, created_with};
 use crate::start::ElectionFailure;
 use crate::term::{Confirmation, RunningTerm};
 use crate::timers::{Timers, Wakeup};
@@ -42,20 +42,24 @@ pub(crate) enum Command {
 
 /// What the driver is made of.
 pub(crate) struct Parts {
-    pub(crate) elector: Elector,
+    pub(crate) elector: JointElector,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) retry: Duration,
     pub(crate) margin: Duration,
     pub(crate) on_loss: OnLoss,
     pub(crate) sever: Arc<dyn Fn(Term) + Send + Sync>,
     pub(crate) abort: Arc<dyn Fn() + Send + Sync>,
-    pub(crate) api: LeaseApi,
+    /// The locks, in the elector's order.
+    pub(crate) apis: Vec<LockApi>,
+    /// The one that people are shown.
+    pub(crate) shown: usize,
     pub(crate) pods_namespace: String,
     pub(crate) timers: Timers,
     pub(crate) announcer: Announcer,
     pub(crate) commands: mpsc::UnboundedReceiver<Command>,
-    pub(crate) news: mpsc::Receiver<News>,
-    pub(crate) watching: JoinHandle<()>,
+    pub(crate) news: mpsc::Receiver<(usize, News)>,
+    /// A task for each lock.
+    pub(crate) watching: JoinSet<()>,
     pub(crate) publisher: watch::Sender<Leadership>,
     pub(crate) health: Arc<RenewalHealth>,
 }
@@ -63,21 +67,39 @@ pub(crate) struct Parts {
 /// The loop's state.
 pub(crate) struct Driver {
     parts: Parts,
-    memory: Memory,
+    /// What is known of each lock's object.
+    known: Vec<Known>,
     calls: JoinSet<Answer>,
     term: Option<RunningTerm>,
     lateness: Duration,
-    /// What the last write, read and watch failed with; each is mended by its own kind, the write also by one of another's.
-    write_error: Option<String>,
-    read_error: Option<String>,
-    watch_error: Option<String>,
     shutting_down: bool,
     lost: Option<Term>,
 }
 
-/// How a call ended.
-enum Answer {
-    Read { sent_at: Instant, result: Result<Option<LeaseObject>, CallFailure> },
+/// What is known of one lock's object.
+#[derive(Debug, Default)]
+struct Known {
+    memory: Memory,
+    /// What the last write, read and watch failed with; each is mended by its own kind, the write also by one of another's.
+    write_error: Option<String>,
+    read_error: Option<String>,
+    watch_error: Option<String>,
+}
+
+impl Known {
+    fn errors(&self) -> impl Iterator<Item = &String> {
+        [&self.write_error, &self.read_error, &self.watch_error].into_iter().flatten()
+    }
+}
+
+/// How a call about a lock ended.
+struct Answer {
+    lock: usize,
+    what: Answered,
+}
+
+enum Answered {
+    Read { sent_at: Instant, result: Result<Option<LockObject>, CallFailure> },
     Write { attempt: Attempt, answer: WriteAnswer },
     Pod { result: Result<Option<PodSeen>, CallFailure> },
 }
@@ -86,7 +108,7 @@ enum Answer {
 enum Event {
     Timer,
     Answer(Answer),
-    News(News),
+    News(usize, News),
     Command(Command),
     /// Nobody holds the election any more.
     Abandoned,
@@ -95,14 +117,11 @@ enum Event {
 impl Driver {
     pub(crate) fn new(parts: Parts) -> Self {
         Self {
+            known: parts.apis.iter().map(|_| Known::default()).collect(),
             parts,
-            memory: Memory::default(),
             calls: JoinSet::new(),
             term: None,
             lateness: Duration::ZERO,
-            write_error: None,
-            read_error: None,
-            watch_error: None,
             shutting_down: false,
             lost: None,
         }
@@ -125,7 +144,7 @@ impl Driver {
             self.take(event);
         };
         self.close_what_is_open();
-        self.parts.watching.abort();
+        self.parts.watching.abort_all();
         self.parts.announcer.finish(LAST_EVENTS_WITHIN).await;
         ended
     }
@@ -137,8 +156,8 @@ impl Driver {
         self.count_down(now);
         loop {
             let now = self.parts.clock.now();
-            let Some(action) = self.parts.elector.poll_action(now) else { break };
-            self.perform(now, action);
+            let Some((lock, action)) = self.parts.elector.poll_action(now) else { break };
+            self.perform(now, lock, action);
         }
         self.publish();
         now
@@ -163,12 +182,10 @@ impl Driver {
                 Ok(answer) => Ok(Event::Answer(answer)),
                 Err(error) => Err(ElectionFailure::task("request", error)),
             },
-            news = news.recv() => match news {
-                Some(news) => Ok(Event::News(news)),
-                None => match watching.await {
-                    Ok(()) => Err(ElectionFailure::TaskEnded { task: "watch", message: String::from("it returned") }),
-                    Err(error) => Err(ElectionFailure::task("watch", error)),
-                },
+            Some((lock, news)) = news.recv() => Ok(Event::News(lock, news)),
+            Some(ended) = watching.join_next() => match ended {
+                Ok(()) => Err(ElectionFailure::TaskEnded { task: "watch", message: String::from("it returned") }),
+                Err(error) => Err(ElectionFailure::task("watch", error)),
             },
         }
     }
@@ -176,110 +193,112 @@ impl Driver {
     fn take(&mut self, event: Event) {
         match event {
             Event::Timer | Event::Abandoned => {}
-            Event::Answer(Answer::Read { sent_at, result }) => self.take_read(sent_at, result),
-            Event::Answer(Answer::Write { attempt, answer }) => self.take_write(attempt, answer),
-            Event::Answer(Answer::Pod { result }) => self.take_pod(result),
-            Event::News(news) => self.take_news(news),
+            Event::Answer(Answer { lock, what }) => match what {
+                Answered::Read { sent_at, result } => self.take_read(lock, sent_at, result),
+                Answered::Write { attempt, answer } => self.take_write(lock, attempt, answer),
+                Answered::Pod { result } => self.take_pod(lock, result),
+            },
+            Event::News(lock, news) => self.take_news(lock, news),
             Event::Command(command) => self.take_command(command),
         }
     }
 
-    fn take_read(&mut self, sent_at: Instant, result: Result<Option<LeaseObject>, CallFailure>) {
+    fn take_read(&mut self, lock: usize, sent_at: Instant, result: Result<Option<LockObject>, CallFailure>) {
         let now = self.parts.clock.now();
         match result {
             Ok(object) => {
-                self.read_error = None;
+                self.known[lock].read_error = None;
                 let seen = object.as_ref().map(|object| object.seen().clone());
                 if let Some(object) = object {
-                    self.memory.keep(object);
+                    self.known[lock].memory.keep(object);
                 }
-                self.observe(now, Source::Quorum { sent_at }, seen);
+                self.observe(now, lock, Source::Quorum { sent_at }, seen);
             }
             Err(failure) => {
-                self.read_error = Some(self.told(now, &failure));
-                self.parts.elector.handle_read_failed(now, failure.message);
+                self.known[lock].read_error = Some(self.told(now, &failure));
+                self.parts.elector.handle_read_failed(now, lock, failure.message);
             }
         }
     }
 
-    fn take_write(&mut self, attempt: Attempt, answer: WriteAnswer) {
+    fn take_write(&mut self, lock: usize, attempt: Attempt, answer: WriteAnswer) {
         let now = self.parts.clock.now();
         let outcome = match answer {
             WriteAnswer::Stored { object, created } => {
-                self.write_error = None;
+                self.known[lock].write_error = None;
                 let seen = object.seen().clone();
-                self.memory.keep(object);
+                self.known[lock].memory.keep(object);
                 Outcome::Stored { seen, created }
             }
             WriteAnswer::Conflict => {
-                self.write_error = None;
+                self.known[lock].write_error = None;
                 Outcome::Conflict
             }
             WriteAnswer::Refused(failure) => {
-                self.write_error = Some(self.told(now, &failure));
+                self.known[lock].write_error = Some(self.told(now, &failure));
                 Outcome::Refused { code: failure.code.unwrap_or_default(), message: failure.message }
             }
             WriteAnswer::Unknown(failure) => {
-                self.write_error = Some(self.told(now, &failure));
+                self.known[lock].write_error = Some(self.told(now, &failure));
                 Outcome::Unknown { message: failure.message }
             }
         };
-        self.parts.elector.handle_write(now, attempt, outcome);
+        self.parts.elector.handle_write(now, lock, attempt, outcome);
     }
 
     /// Shows the elector a record. Another one than before is a write that got through: one of ours that did not is past.
-    fn observe(&mut self, now: Instant, source: Source, seen: Option<Seen>) {
-        let known = |elector: &Elector| elector.observed().map(|it| (it.seen.uid.clone(), it.seen.version));
+    fn observe(&mut self, now: Instant, lock: usize, source: Source, seen: Option<Seen>) {
+        let known = |elector: &JointElector| elector.observed_of(lock).map(|it| (it.seen.uid, it.seen.version));
         let before = known(&self.parts.elector);
-        self.parts.elector.handle_record(now, source, seen);
+        self.parts.elector.handle_record(now, lock, source, seen);
         if known(&self.parts.elector) != before {
-            self.write_error = None;
+            self.known[lock].write_error = None;
         }
     }
 
     /// A Pod that cannot be read is no trouble of the lock: the elector warns of a missing right, the rest is for debugging.
-    fn take_pod(&mut self, result: Result<Option<PodSeen>, CallFailure>) {
+    fn take_pod(&mut self, lock: usize, result: Result<Option<PodSeen>, CallFailure>) {
         let now = self.parts.clock.now();
         match result {
-            Ok(seen) => self.parts.elector.handle_pod(now, seen),
+            Ok(seen) => self.parts.elector.handle_pod(now, lock, seen),
             Err(failure) => {
-                tracing::debug!(lock = %self.parts.api.lock(), "{}", failure.message);
-                self.parts.elector.handle_pod_failed(now, failure.code == Some(403), failure.message);
+                tracing::debug!(lock = %self.parts.apis[lock].lock(), "{}", failure.message);
+                self.parts.elector.handle_pod_failed(now, lock, failure.code == Some(403), failure.message);
             }
         }
     }
 
-    fn take_news(&mut self, news: News) {
+    fn take_news(&mut self, lock: usize, news: News) {
         let now = self.parts.clock.now();
         match news {
             News::Listed(object) => {
                 // What is older than what is known says as little as an empty list: etcd may have been restored, and only a
                 // consistent read tells.
-                let known = self.parts.elector.observed().map_or(0, |known| known.seen.version);
+                let known = self.parts.elector.observed_of(lock).map_or(0, |known| known.seen.version);
                 let object = object.filter(|object| object.seen().version >= known);
                 let seen = object.as_ref().map(|object| object.seen().clone());
                 if let Some(object) = object {
-                    self.memory.keep(object);
+                    self.known[lock].memory.keep(object);
                 }
-                self.observe(now, Source::Watch, seen);
+                self.observe(now, lock, Source::Watch, seen);
             }
             News::Changed(object) => {
                 let seen = object.seen().clone();
-                self.memory.keep(object);
-                self.observe(now, Source::Watch, Some(seen));
+                self.known[lock].memory.keep(object);
+                self.observe(now, lock, Source::Watch, Some(seen));
             }
             News::Deleted(object) => {
-                self.parts.elector.handle_record(now, Source::Deleted, Some(object.seen().clone()));
+                self.parts.elector.handle_record(now, lock, Source::Deleted, Some(object.seen().clone()));
             }
             News::Forbidden(failure) => {
                 // The elector warns of this one, once, with what it does instead.
-                self.watch_error = Some(failure.message.clone());
-                self.parts.elector.handle_watch_unavailable(now, failure.message);
+                self.known[lock].watch_error = Some(failure.message.clone());
+                self.parts.elector.handle_watch_unavailable(now, lock, failure.message);
             }
             News::Failing(failure) => {
-                self.watch_error = Some(self.told(now, &failure));
+                self.known[lock].watch_error = Some(self.told(now, &failure));
             }
-            News::Working => self.watch_error = None,
+            News::Working => self.known[lock].watch_error = None,
         }
     }
 
@@ -294,7 +313,7 @@ impl Driver {
             Command::Verdict(verdict) => self.parts.elector.handle_verdict(now, verdict),
             Command::Peer { name, seen } => self.parts.elector.handle_peer(now, &name, seen),
             Command::Token(token) => self.parts.elector.handle_token(now, token),
-            Command::Warn(message) => self.announce(now, Report::Warning { message }),
+            Command::Warn(message) => self.announce(now, self.parts.shown, Report::Warning { message }),
         }
     }
 
@@ -309,7 +328,7 @@ impl Driver {
             Some(Confirmation::Answer) => {}
             Some(Confirmation::Unasked) => {
                 tracing::warn!(
-                    lock = %self.parts.api.lock(),
+                    lock = %self.parts.apis[self.parts.shown].lock(),
                     %term,
                     "nothing runs in this term any more, though it was not told to stop: the lock is let go and campaigned for again"
                 );
@@ -327,28 +346,35 @@ impl Driver {
             return;
         }
         if let Some(term) = self.lost {
-            tracing::info!(lock = %self.parts.api.lock(), %term, "the term is lost, and on-loss says to end");
+            tracing::info!(lock = %self.parts.apis[self.parts.shown].lock(), %term, "the term is lost, and on-loss says to end");
             self.parts.elector.begin_drain(now, Drain::Shutdown);
         }
     }
 
-    fn announce(&mut self, now: Instant, report: Report) {
+    fn announce(&mut self, now: Instant, lock: usize, report: Report) {
         let observed = self.parts.elector.observed();
         let identity = self.parts.elector.identity().as_str();
-        self.parts.announcer.report(now, identity, observed.as_ref(), report);
+        let about = self.parts.apis[lock].lock();
+        self.parts.announcer.report(now, about, identity, observed.as_ref(), report);
     }
 
-    fn perform(&mut self, now: Instant, action: Action) {
+    fn perform(&mut self, now: Instant, lock: usize, action: Action) {
         match action {
             Action::Read { timeout } => {
-                let api = self.parts.api.clone();
-                self.calls.spawn(async move { Answer::Read { sent_at: now, result: api.read(timeout).await } });
+                let api = self.parts.apis[lock].clone();
+                self.calls.spawn(async move {
+                    let result = api.read(timeout).await;
+                    Answer { lock, what: Answered::Read { sent_at: now, result } }
+                });
             }
             Action::ReadPod { pod, timeout } => {
-                let (api, namespace) = (self.parts.api.clone(), self.parts.pods_namespace.clone());
-                self.calls.spawn(async move { Answer::Pod { result: api.read_pod(&namespace, &pod, timeout).await } });
+                let (api, namespace) = (self.parts.apis[lock].clone(), self.parts.pods_namespace.clone());
+                self.calls.spawn(async move {
+                    let result = api.read_pod(&namespace, &pod, timeout).await;
+                    Answer { lock, what: Answered::Pod { result } }
+                });
             }
-            Action::Write(write) => self.send(now, write),
+            Action::Write(write) => self.send(now, lock, write),
             Action::Begin(authority) => self.begin(&authority),
             Action::Extend(authority) => self.extend(&authority),
             Action::Cancel { term, drain, .. } => {
@@ -364,20 +390,20 @@ impl Driver {
                 self.publish();
             }
             Action::Close { term } => self.close(now, term),
-            Action::Report(report) => self.announce(now, report),
+            Action::Report(report) => self.announce(now, lock, report),
         }
     }
 
-    fn send(&mut self, now: Instant, write: Write) {
+    fn send(&mut self, now: Instant, lock: usize, write: Write) {
         let Write { attempt, kind, record, timeout } = write;
-        let api = self.parts.api.clone();
+        let api = self.parts.apis[lock].clone();
         let body = match &kind {
             WriteKind::Create => created_with(api.lock(), &record),
-            WriteKind::Replace { uid, version } => match self.memory.find(uid, *version) {
+            WriteKind::Replace { uid, version } => match self.known[lock].memory.find(uid, *version) {
                 Some(object) => object.replaced_by(&record),
                 None => {
                     // Without the object a PUT would wipe what others put there. As after a 409, it is read again.
-                    self.parts.elector.handle_write(now, attempt, Outcome::Conflict);
+                    self.parts.elector.handle_write(now, lock, attempt, Outcome::Conflict);
                     return;
                 }
             },
@@ -387,7 +413,7 @@ impl Driver {
                 WriteKind::Create => api.create(&body, timeout).await,
                 WriteKind::Replace { .. } => api.replace(&body, timeout).await,
             };
-            Answer::Write { attempt, answer }
+            Answer { lock, what: Answered::Write { attempt, answer } }
         });
     }
 
@@ -435,7 +461,7 @@ impl Driver {
         let Some(running) = self.term.as_mut().filter(|running| running.next_look().is_some()) else { return };
         running.stop_waiting();
         tracing::error!(
-            lock = %self.parts.api.lock(),
+            lock = %self.parts.apis[self.parts.shown].lock(),
             term = %running.term(),
             ?within,
             "aborting this process: its term is over, and the sandbox has not confirmed in time that its guests are gone"
@@ -470,7 +496,7 @@ impl Driver {
             unconfirmed: self.term.as_ref().and_then(RunningTerm::unconfirmed),
             observed: elector.observed(),
             identity: elector.identity().to_string(),
-            last_error: [&self.write_error, &self.read_error, &self.watch_error].into_iter().flatten().next().cloned(),
+            last_error: self.known.iter().flat_map(Known::errors).next().cloned(),
             slow_path_total: self.parts.announcer.slow_path_total(),
             transitions_seen_total: self.parts.announcer.transitions_seen_total(),
             deaths_proved_total: self.parts.announcer.deaths_proved_total(),

@@ -38,7 +38,7 @@ pub(crate) struct Notice {
     pub(crate) message: String,
     /// Since 1970.
     pub(crate) at: Duration,
-    /// The Lease's uid and version, if known.
+    /// The object's uid and version, if known.
     pub(crate) lease: Option<(String, u64)>,
 }
 
@@ -114,8 +114,8 @@ fn event(origin: &Origin, notice: Notice) -> Event {
             ..ObjectMeta::default()
         },
         involved_object: ObjectReference {
-            api_version: Some(String::from("coordination.k8s.io/v1")),
-            kind: Some(String::from("Lease")),
+            api_version: Some(lock.kind.api_version().to_owned()),
+            kind: Some(lock.kind.kind().to_owned()),
             namespace: Some(lock.namespace.clone()),
             name: Some(lock.name.clone()),
             uid,
@@ -160,7 +160,7 @@ mod tests {
 
     fn origin(name: String) -> Origin {
         let pod = Some(PodRef { name: String::from("pod-a"), uid: String::from("77") });
-        Origin { lock: Lock { namespace: String::from("ns"), name }, component: String::from("tenure"), pod }
+        Origin { lock: Lock::lease("ns", name), component: String::from("tenure"), pod }
     }
 
     #[test]

@@ -9,9 +9,9 @@ use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tenure_election::{ContainerSeen, PodSeen, Termination};
 
-use crate::api::{CallFailure, LeaseApi, chain, said};
+use crate::api::{CallFailure, LockApi, chain, said};
 
-impl LeaseApi {
+impl LockApi {
     /// A consistent read of a Pod. `None` only when the API server itself says that there is none of this name.
     pub(crate) async fn read_pod(
         &self,

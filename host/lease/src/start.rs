@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::thread;
 
-use tenure_election::{Drain, Elector, PeerSeen, Term, Token, Verdict};
+use tenure_election::{Drain, JointElector, PeerSeen, Term, Token, Verdict};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 
 use crate::announce::Announcer;
-use crate::api::LeaseApi;
+use crate::api::LockApi;
 use crate::driver::{Command, Driver, Parts};
 use crate::events::{Origin, Recorder};
 use crate::timers::Timers;
-use crate::watch::{NEWS_MAX, follow};
-use crate::{ElectionConfig, Leadership, RenewalHealth};
+use crate::watch::{NEWS_MAX, Teller, follow};
+use crate::{ElectionConfig, Leadership, Lock, RenewalHealth};
 
 /// An election that could not start.
 #[derive(Debug, thiserror::Error)]
@@ -207,7 +208,9 @@ impl ElectionHandle {
 /// # Errors
 /// When the client cannot be made of the configuration, or the operating system refuses a thread or a timer.
 pub fn start(config: ElectionConfig) -> Result<Election, StartError> {
-    let elector = Elector::new(config.settings.clone(), config.identity.clone(), rand::random());
+    let (locks, shown) = in_order(&config);
+    let elector =
+        JointElector::new(config.settings.clone(), config.identity.clone(), locks.len(), shown, rand::random());
     let health = Arc::new(RenewalHealth::new(Arc::clone(&config.clock), config.settings.timing.lease()));
     let (publisher, leadership) = watch::channel(Leadership::before_anything(&config.identity, Arc::clone(&health)));
     // Unbounded: the process sends at most a few commands a term, and none may be lost.
@@ -218,7 +221,9 @@ pub fn start(config: ElectionConfig) -> Result<Election, StartError> {
     thread::Builder::new().name(String::from("election")).spawn(move || {
         let sever = Arc::clone(&config.sever);
         let closing = publisher.clone();
-        let ran = catch_unwind(AssertUnwindSafe(|| run(config, elector, health, publisher, commanded, &ready)));
+        let ran = catch_unwind(AssertUnwindSafe(|| {
+            run(config, (elector, locks, shown), health, publisher, commanded, &ready)
+        }));
         let ended = ran.unwrap_or_else(|panic| {
             let message = panic_message(&*panic);
             tracing::error!(message, "the election thread panicked");
@@ -239,10 +244,20 @@ pub fn start(config: ElectionConfig) -> Result<Election, StartError> {
     Ok(Election::new(commands, leadership, ending))
 }
 
+/// The locks in the order in which every candidate takes those it must hold together, and the place of the one that is shown.
+fn in_order(config: &ElectionConfig) -> (Vec<Lock>, usize) {
+    let mut locks = vec![config.lock.clone()];
+    locks.extend(config.also.iter().cloned());
+    locks.sort_by(|one, other| one.place().cmp(&other.place()));
+    locks.dedup();
+    let shown = locks.iter().position(|lock| *lock == config.lock).unwrap_or(0);
+    (locks, shown)
+}
+
 /// The thread's whole life.
 fn run(
     config: ElectionConfig,
-    elector: Elector,
+    elector: (JointElector, Vec<Lock>, usize),
     health: Arc<RenewalHealth>,
     publisher: watch::Sender<Leadership>,
     commands: mpsc::UnboundedReceiver<Command>,
@@ -275,7 +290,7 @@ fn refuse(ready: &SyncSender<Result<(), StartError>>, error: StartError) -> Resu
 /// Within the thread's runtime.
 fn assemble(
     config: ElectionConfig,
-    elector: Elector,
+    (elector, locks, shown): (JointElector, Vec<Lock>, usize),
     health: Arc<RenewalHealth>,
     publisher: watch::Sender<Leadership>,
     commands: mpsc::UnboundedReceiver<Command>,
@@ -283,6 +298,7 @@ fn assemble(
     let ElectionConfig {
         kube,
         lock,
+        also: _,
         settings,
         clock,
         on_loss,
@@ -295,12 +311,19 @@ fn assemble(
     } = config;
     let timing = settings.timing;
     let server = kube.cluster_url.to_string();
-    let api = LeaseApi::new(kube, lock.clone(), timing.attempt_timeout())
-        .map_err(|source| StartError::Client { server, source })?;
+    let api = |lock: Lock| {
+        LockApi::new(kube.clone(), lock, timing.attempt_timeout())
+            .map_err(|source| StartError::Client { server: server.clone(), source })
+    };
+    let apis = locks.into_iter().map(api).collect::<Result<Vec<_>, _>>()?;
     let timers = Timers::new()?;
-    let recorder = Recorder::new(api.client().clone(), Origin { lock: lock.clone(), component, pod });
+    let recorder = Recorder::new(apis[shown].client().clone(), Origin { lock: lock.clone(), component, pod });
     let (tell, news) = mpsc::channel(NEWS_MAX);
-    let watching = tokio::spawn(follow(api.clone(), timing.lease(), tell));
+    let watching = apis.iter().enumerate().map(|(lock, api)| {
+        let teller = Teller { lock, news: tell.clone() };
+        follow(api.clone(), timing.lease(), teller)
+    });
+    let watching = watching.collect::<JoinSet<()>>();
     Ok(Parts {
         elector,
         clock,
@@ -309,7 +332,8 @@ fn assemble(
         on_loss,
         sever,
         abort,
-        api,
+        apis,
+        shown,
         pods_namespace,
         timers,
         announcer: Announcer::new(lock, recorder),

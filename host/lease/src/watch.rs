@@ -1,4 +1,4 @@
-//! The one watch on the lock: keeps it running, and passes on what it says. Believes nothing and decides nothing; the
+//! The one watch on a lock: keeps it running, and passes on what it says. Believes nothing and decides nothing; the
 //! elector judges how new a piece of news is.
 
 use std::time::Duration;
@@ -10,24 +10,31 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::api::{CallFailure, LeaseApi, chain};
-use crate::object::LeaseObject;
+use crate::api::{CallFailure, LockApi, chain};
+use crate::object::LockObject;
 
 /// What the watch brings.
 #[derive(Debug)]
 pub(crate) enum News {
     /// The answer to a list: the lock's object, or that the list was empty.
-    Listed(Option<LeaseObject>),
+    Listed(Option<LockObject>),
     /// An event that shows the object.
-    Changed(LeaseObject),
+    Changed(LockObject),
     /// A DELETED event: the object as it was last, at the version of its deletion.
-    Deleted(LeaseObject),
+    Deleted(LockObject),
     /// This account may not list or watch.
     Forbidden(CallFailure),
     /// The watch does not work at the moment.
     Failing(CallFailure),
     /// The watch works (again).
     Working,
+}
+
+/// Passes on the news of one of the locks.
+#[derive(Debug, Clone)]
+pub(crate) struct Teller {
+    pub(crate) lock: usize,
+    pub(crate) news: mpsc::Sender<(usize, News)>,
 }
 
 /// News waiting for the election thread. It takes each within microseconds; past this the watch waits, loses nothing.
@@ -60,7 +67,7 @@ enum End {
 /// Lists, then watches, for ever; ends when `news` is closed. A held lock is renewed every few seconds, so a stream that
 /// is silent for one lease duration is taken for dead. However a stream ended, the next begins with a list of its own: on
 /// a server that was restored meanwhile, a watch from an old version would wait without a word.
-pub(crate) async fn follow(api: LeaseApi, lease_duration: Duration, news: mpsc::Sender<News>) {
+pub(crate) async fn follow(api: LockApi, lease_duration: Duration, news: Teller) {
     let silence = lease_duration.max(SILENCE_MIN);
     let mut failures = 0_u32;
     let mut forbidden_pause = FORBIDDEN_PAUSE_MIN;
@@ -79,7 +86,7 @@ pub(crate) async fn follow(api: LeaseApi, lease_duration: Duration, news: mpsc::
             Ok(()) => failures = failures.saturating_add(1),
             Err(End::Unheard) => return,
             Err(End::Forbidden(failure)) => {
-                if news.send(News::Forbidden(failure)).await.is_err() {
+                if tell(&news, News::Forbidden(failure)).await.is_err() {
                     return;
                 }
                 tokio::time::sleep(forbidden_pause).await;
@@ -92,7 +99,7 @@ pub(crate) async fn follow(api: LeaseApi, lease_duration: Duration, news: mpsc::
             }
             Err(End::Failed(failure)) => {
                 failures = if heard { 1 } else { failures.saturating_add(1) };
-                if news.send(News::Failing(failure)).await.is_err() {
+                if tell(&news, News::Failing(failure)).await.is_err() {
                     return;
                 }
             }
@@ -109,8 +116,8 @@ fn backoff(failures: u32, draw: f64) -> Duration {
     doubled.min(BACKOFF_MAX).mul_f64(draw)
 }
 
-/// One consistent list of at most this one Lease; the version to watch from.
-async fn list(api: &LeaseApi, timeout: Duration, news: &mpsc::Sender<News>) -> Result<String, End> {
+/// One consistent list of at most this one object; the version to watch from.
+async fn list(api: &LockApi, timeout: Duration, news: &Teller) -> Result<String, End> {
     let path = format!("{}?fieldSelector=metadata.name%3D{}", api.collection(), api.lock().name);
     let call = async {
         let request = Request::get(path).body(Vec::new()).map_err(kube::Error::HttpError)?;
@@ -128,20 +135,14 @@ async fn list(api: &LeaseApi, timeout: Duration, news: &mpsc::Sender<News>) -> R
         return Err(End::Failed(api.failure("list", None, "the answer has no metadata.resourceVersion")));
     };
     let item = list.pointer_mut("/items/0").map(Value::take);
-    let item = item.map(LeaseObject::from_value).transpose();
+    let item = item.map(|item| LockObject::from_value(api.lock().kind, item)).transpose();
     let item = item.map_err(|error| End::Failed(api.failure("list", None, chain(&error))))?;
     tell(news, News::Listed(item)).await?;
     Ok(version)
 }
 
 /// One watch request from `version` on, until the server ends it in order or falls silent; notes whether it said anything.
-async fn stream(
-    api: &LeaseApi,
-    version: &str,
-    silence: Duration,
-    news: &mpsc::Sender<News>,
-    heard: &mut bool,
-) -> Result<(), End> {
+async fn stream(api: &LockApi, version: &str, silence: Duration, news: &Teller, heard: &mut bool) -> Result<(), End> {
     let seconds = STREAM_SECONDS_MIN + rand::random_range(0..STREAM_SECONDS_SPREAD);
     let path = format!(
         "{}?watch=true&allowWatchBookmarks=true&fieldSelector=metadata.name%3D{}&resourceVersion={version}&timeoutSeconds={seconds}",
@@ -176,18 +177,18 @@ async fn stream(
             }
             WatchEvent::Error(status) => return Err(classify(api, "watch", &kube::Error::Api(status))),
         };
-        let object = LeaseObject::from_value(object);
+        let object = LockObject::from_value(api.lock().kind, object);
         let object = object.map_err(|error| End::Gone(api.failure("watch", None, chain(&error))))?;
         *heard = true;
         tell(news, if deleted { News::Deleted(object) } else { News::Changed(object) }).await?;
     }
 }
 
-async fn tell(news: &mpsc::Sender<News>, what: News) -> Result<(), End> {
-    news.send(what).await.map_err(|_closed| End::Unheard)
+async fn tell(news: &Teller, what: News) -> Result<(), End> {
+    news.news.send((news.lock, what)).await.map_err(|_closed| End::Unheard)
 }
 
-fn classify(api: &LeaseApi, verb: &str, error: &kube::Error) -> End {
+fn classify(api: &LockApi, verb: &str, error: &kube::Error) -> End {
     let kube::Error::Api(status) = error else {
         return End::Failed(api.failure(verb, None, api.unreachable(error)));
     };
@@ -230,7 +231,7 @@ mod tests {
     /// An API server that answers as scripted, then never again.
     struct Server {
         paths: Arc<Mutex<Vec<String>>>,
-        news: mpsc::Receiver<News>,
+        news: mpsc::Receiver<(usize, News)>,
     }
 
     impl Server {
@@ -248,17 +249,17 @@ mod tests {
                     }
                 }
             });
-            let lock = Lock { namespace: String::from("ns"), name: String::from("lock") };
-            let api = LeaseApi::over(Client::new(service, "default"), lock);
+            let lock = Lock::lease("ns", "lock");
+            let api = LockApi::over(Client::new(service, "default"), lock);
             let (tell, news) = mpsc::channel(NEWS_MAX);
-            tokio::spawn(follow(api, LEASE, tell));
+            tokio::spawn(follow(api, LEASE, Teller { lock: 0, news: tell }));
             Self { paths, news }
         }
 
         /// The next piece of news, but for how the watch does.
         async fn next(&mut self) -> News {
             loop {
-                match self.news.recv().await.expect("the watch goes on") {
+                match self.news.recv().await.expect("the watch goes on").1 {
                     News::Working | News::Failing(_) => {}
                     news => return news,
                 }

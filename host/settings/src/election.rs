@@ -1,5 +1,6 @@
 //! What the host is told about its lock. The lock's own arithmetic is the election room's.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -16,14 +17,94 @@ pub enum OnLoss {
     Exit,
 }
 
+/// What kinds of object the lock is made of, as Kubernetes' own components spell it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ResourceLock {
+    /// A Lease.
+    #[default]
+    Leases,
+    /// A ConfigMap.
+    ConfigMaps,
+    /// An Endpoints object.
+    Endpoints,
+    /// Both, on the way from a ConfigMap to a Lease or back.
+    ConfigMapsLeases,
+    /// Both, on the way from an Endpoints object to a Lease or back.
+    EndpointsLeases,
+}
+
+impl ResourceLock {
+    /// The kind that people are shown.
+    #[must_use]
+    pub const fn shown(self) -> LockObject {
+        match self {
+            Self::Leases | Self::ConfigMapsLeases | Self::EndpointsLeases => LockObject::Lease,
+            Self::ConfigMaps => LockObject::ConfigMap,
+            Self::Endpoints => LockObject::Endpoints,
+        }
+    }
+
+    /// The kind that has to be held with it.
+    #[must_use]
+    pub const fn beside(self) -> Option<LockObject> {
+        match self {
+            Self::Leases | Self::ConfigMaps | Self::Endpoints => None,
+            Self::ConfigMapsLeases => Some(LockObject::ConfigMap),
+            Self::EndpointsLeases => Some(LockObject::Endpoints),
+        }
+    }
+
+    /// As it is written in the settings.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Leases => "leases",
+            Self::ConfigMaps => "configmaps",
+            Self::Endpoints => "endpoints",
+            Self::ConfigMapsLeases => "configmapsleases",
+            Self::EndpointsLeases => "endpointsleases",
+        }
+    }
+}
+
+impl FromStr for ResourceLock {
+    type Err = UnknownResourceLock;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let all = [Self::Leases, Self::ConfigMaps, Self::Endpoints, Self::ConfigMapsLeases, Self::EndpointsLeases];
+        all.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| UnknownResourceLock(text.to_owned()))
+    }
+}
+
+/// A kind of lock that there is not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no kind of lock; there are leases, configmaps, endpoints, configmapsleases and endpointsleases")]
+pub struct UnknownResourceLock(String);
+
+/// One kind of object that a lock can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockObject {
+    /// A Lease.
+    Lease,
+    /// A ConfigMap with the record in an annotation.
+    ConfigMap,
+    /// An Endpoints object with the record in an annotation.
+    Endpoints,
+}
+
 /// The lock and how this replica campaigns for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ElectionSettings {
     /// Whether there is an election at all. Without one this replica works as if it were alone.
     pub enabled: bool,
-    /// The Lease's name.
+    /// The lock's name.
     pub id: String,
-    /// The Lease's namespace: given, or `POD_NAMESPACE`. See [`Self::namespace_or`].
+    /// What kinds of object it is made of.
+    pub resource_lock: ResourceLock,
+    /// Names of further locks of that kind and namespace that have to be held with it.
+    pub also_hold: Vec<String>,
+    /// The lock's namespace: given, or `POD_NAMESPACE`. See [`Self::namespace_or`].
     pub namespace: Option<String>,
     /// This candidate's name, where one was given. See [`Self::identity_for`].
     pub identity: Option<String>,

@@ -9,6 +9,8 @@ pub struct Flags {
     pub leader_elect_id: Option<String>,
     /// `--leader-elect-namespace`: the lock's namespace.
     pub leader_elect_namespace: Option<String>,
+    /// `--leader-elect-resource-lock`: the lock's kind.
+    pub leader_elect_resource_lock: Option<String>,
     /// `--leader-elect-identity`: this candidate's name.
     pub leader_elect_identity: Option<String>,
     /// `--leader-elect-lease-duration`, such as `15s`.
@@ -29,6 +31,7 @@ impl Flags {
             ("--leader-elect", "election.enabled", switch(self.leader_elect)),
             ("--leader-elect-id", "election.id", self.leader_elect_id.clone()),
             ("--leader-elect-namespace", "election.namespace", self.leader_elect_namespace.clone()),
+            ("--leader-elect-resource-lock", "election.resource-lock", self.leader_elect_resource_lock.clone()),
             ("--leader-elect-identity", "election.identity", self.leader_elect_identity.clone()),
             ("--leader-elect-lease-duration", "election.lease-duration", self.leader_elect_lease_duration.clone()),
             ("--leader-elect-renew-deadline", "election.renew-deadline", self.leader_elect_renew_deadline.clone()),

@@ -23,7 +23,7 @@ mod settings;
 mod variables;
 
 pub use document::DocumentError;
-pub use election::{ElectionSettings, OnLoss};
+pub use election::{ElectionSettings, LockObject, OnLoss, ResourceLock, UnknownResourceLock};
 pub use flags::Flags;
 pub use grant::{Grant, ServiceAccount};
 pub use identity::{InvalidPluginIdentity, PluginIdentity};

@@ -5,7 +5,7 @@ use tenure_capability::Rule;
 use toml::Spanned;
 
 use crate::quantity::{Count, Size, Span};
-use crate::{Fence, LogFormat, LogLevel, OnLoss, Profile, RunOn};
+use crate::{Fence, LogFormat, LogLevel, OnLoss, Profile, ResourceLock, RunOn};
 
 /// A key that may be given, with the place where it was.
 pub(crate) type Key<T> = Option<Spanned<T>>;
@@ -29,6 +29,8 @@ pub(crate) struct RawElection {
     pub(crate) enabled: Key<bool>,
     pub(crate) id: Key<String>,
     pub(crate) namespace: Key<String>,
+    pub(crate) resource_lock: Key<ResourceLock>,
+    pub(crate) also_hold: Key<Vec<String>>,
     pub(crate) identity: Key<String>,
     pub(crate) lease_duration: Key<Span>,
     pub(crate) renew_deadline: Key<Span>,

@@ -14,7 +14,7 @@ use crate::quantity::Span;
 use crate::raw::{Key, RawFirstCreate, RawSettings};
 use crate::{
     CacheSettings, ConsoleSettings, ElectionSettings, Grant, Limits, LogFormat, LogSettings, OnLoss, Place,
-    PluginSettings, Profile, Settings, SettingsError, Warning,
+    PluginSettings, Profile, ResourceLock, Settings, SettingsError, Warning,
 };
 
 /// The Lease's name unless another one is given.
@@ -79,9 +79,13 @@ fn election(
         RawFirstCreate::Wait => FirstCreate::Wait,
         RawFirstCreate::Immediate => FirstCreate::Immediate,
     });
+    let id = id(layers, warnings)?;
+    let resource_lock = resource_lock(layers, warnings);
     Ok(ElectionSettings {
         enabled,
-        id: id(layers, warnings)?,
+        also_hold: also_hold(layers, &id, resource_lock, warnings)?,
+        id,
+        resource_lock,
         namespace: namespace.map(|given| namespace_name(given, "election.namespace")).transpose()?,
         identity: identity.map(|given| given.value),
         pod_name: env("POD_NAME"),
@@ -164,6 +168,65 @@ fn id(layers: &Layers<'_>, warnings: &mut Vec<Warning>) -> Result<String, Docume
         )));
     }
     Ok(given.value)
+}
+
+fn resource_lock(layers: &Layers<'_>, warnings: &mut Vec<Warning>) -> ResourceLock {
+    let Some(given) = layers.pick(|raw| &raw.election.resource_lock) else { return ResourceLock::default() };
+    let kind = given.value.as_str();
+    let advice = match given.value {
+        ResourceLock::Leases => return given.value,
+        ResourceLock::ConfigMaps => {
+            "everybody who watches ConfigMaps hears of each renewal, and the Lease fence cannot be used; move to \"leases\" by \
+             a rollout of \"configmapsleases\" in between"
+        }
+        ResourceLock::Endpoints => {
+            "everybody who watches Endpoints hears of each renewal, and the Lease fence cannot be used; move to \"leases\" by \
+             a rollout of \"endpointsleases\" in between"
+        }
+        ResourceLock::ConfigMapsLeases | ResourceLock::EndpointsLeases => {
+            "it is for the time of a move: once all replicas run with it, roll out \"leases\""
+        }
+    };
+    warnings.push(Warning::new(format!("{}: election.resource-lock is {kind:?}: {advice}", given.place)));
+    given.value
+}
+
+fn also_hold(
+    layers: &Layers<'_>,
+    id: &str,
+    resource_lock: ResourceLock,
+    warnings: &mut Vec<Warning>,
+) -> Result<Vec<String>, DocumentError> {
+    let Some(given) = layers.pick(|raw| &raw.election.also_hold) else { return Ok(Vec::new()) };
+    let names = &given.value;
+    let wrong = names.iter().enumerate().find_map(|(place, name)| {
+        if !is_dns_name(name) {
+            Some(format!(
+                "{name:?} is no name for a lock; write lower-case letters, digits, '-' and '.' inside, at most 253"
+            ))
+        } else if name == id || names[..place].contains(name) {
+            Some(format!("{name:?} is held already; remove it"))
+        } else {
+            None
+        }
+    });
+    let wrong = wrong.or_else(|| {
+        let two_moves = !names.is_empty() && resource_lock.beside().is_some();
+        let kind = resource_lock.as_str();
+        two_moves.then(|| format!("cannot go together with resource-lock {kind:?}: make one move after the other"))
+    });
+    match wrong {
+        Some(wrong) => Err(given.error("election.also-hold", wrong)),
+        None => {
+            if !names.is_empty() {
+                warnings.push(Warning::new(format!(
+                    "{}: election.also-hold is for the time of a move: once all replicas run with it, roll out without it",
+                    given.place
+                )));
+            }
+            Ok(given.value)
+        }
+    }
 }
 
 fn write_timeout(layers: &Layers<'_>) -> Result<Duration, DocumentError> {

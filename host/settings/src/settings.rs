@@ -173,10 +173,7 @@ pub(crate) static FORM: Form = Form {
         "grant.permission" => keys_of::<RawRule>(),
         _ => &[],
     },
-    unsupported: &[
-        ("election.resource-lock", "the lock is a Lease; remove the key"),
-        ("election.also-hold", "only one lock can be held; remove the key"),
-    ],
+    unsupported: &[],
 };
 
 impl Settings {

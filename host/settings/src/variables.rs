@@ -51,11 +51,13 @@ const fn variable(key: &'static str, word: Word) -> Variable {
 }
 
 /// Every variable there is. A test holds this against the keys there are.
-pub(crate) const VARIABLES: [Variable; 38] = [
+pub(crate) const VARIABLES: [Variable; 40] = [
     variable("profile", Word::Text),
     variable("election.enabled", Word::Bare),
     variable("election.id", Word::Text),
     variable("election.namespace", Word::Text),
+    variable("election.resource-lock", Word::Text),
+    variable("election.also-hold", Word::List),
     variable("election.identity", Word::Text),
     variable("election.lease-duration", Word::Text),
     variable("election.renew-deadline", Word::Text),

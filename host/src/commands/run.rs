@@ -14,6 +14,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
         leader_elect: args.election.leader_elect,
         leader_elect_id: args.election.leader_elect_id,
         leader_elect_namespace: args.election.leader_elect_namespace,
+        leader_elect_resource_lock: args.election.leader_elect_resource_lock,
         leader_elect_identity: args.election.leader_elect_identity,
         leader_elect_lease_duration: args.election.leader_elect_lease_duration,
         leader_elect_renew_deadline: args.election.leader_elect_renew_deadline,

@@ -3,5 +3,6 @@
 
 mod faults;
 mod handover;
+mod locks;
 mod loss;
 mod world;

@@ -139,7 +139,7 @@ pub(crate) fn kube_config(address: SocketAddr) -> kube::Config {
 }
 
 pub(crate) fn config(address: SocketAddr, identity: &str, timing: Timing) -> ElectionConfig {
-    let lock = Lock { namespace: String::from(NAMESPACE), name: String::from(LOCK) };
+    let lock = Lock::lease(NAMESPACE, LOCK);
     let identity = Identity::new(identity).expect("a name");
     let mut config = ElectionConfig::new(kube_config(address), lock, settings(timing), identity);
     config.abort = Arc::new(|| panic!("the abort was called in a test that does not expect it"));

@@ -8,7 +8,7 @@ use tenure_election::{FirstCreate, Timing};
 
 use super::*;
 use crate::variables::{VARIABLES, Variable};
-use crate::{Limits, OnLoss, PluginIdentity, Provenance};
+use crate::{Limits, OnLoss, PluginIdentity, Provenance, ResourceLock};
 
 const COMMENTED: &str = include_str!("../../../../config/tenure.toml");
 const PROFILES: [&str; 5] = [
@@ -71,6 +71,63 @@ fn a_policy_is_a_plugins_identity_and_labels_are_pairs() {
             tenure.toml:2:10: `election.policy` "prefer-zone" is no plugin; write <namespace>/<ConfigMap>, or directory/<file without its ending>
             tenure.toml:2:10: `election.labels` "rack" is no label; write <key>=<value>
         "#]],
+    );
+}
+
+#[test]
+fn a_lock_is_a_lease_unless_told_otherwise_and_may_need_another_with_it() {
+    let election = settings("").election;
+    assert_eq!((election.resource_lock, election.also_hold), (ResourceLock::Leases, vec![]));
+    let election = settings("[election]\nalso-hold = [\"old\"]\n").election;
+    assert_eq!(election.also_hold, ["old"]);
+    let flags = Flags { leader_elect_resource_lock: Some("endpointsleases".to_owned()), ..Flags::default() };
+    let (settings, _) = parse("", &[("TENURE_ELECTION_RESOURCE_LOCK", "configmaps")], &flags).unwrap();
+    assert_eq!(settings.election.resource_lock, ResourceLock::EndpointsLeases);
+    let all = ["leases", "configmaps", "endpoints", "configmapsleases", "endpointsleases"];
+    for kind in all {
+        let given = parse(&format!("[election]\nresource-lock = {kind:?}\n"), &[], &Flags::default()).unwrap().0;
+        assert_eq!(given.election.resource_lock.as_str(), kind);
+        assert_eq!(kind.parse(), Ok(given.election.resource_lock));
+    }
+    check_errors(
+        &[
+            "[election]\nresource-lock = \"pods\"\n",
+            "[election]\nalso-hold = [\"Old\"]\n",
+            "[election]\nid = \"a.b\"\nalso-hold = [\"a.b\"]\n",
+            "[election]\nalso-hold = [\"old\", \"old\"]\n",
+            "[election]\nresource-lock = \"configmapsleases\"\nalso-hold = [\"old\"]\n",
+        ],
+        &expect![[r#"
+            tenure.toml:2:17: `election.resource-lock` cannot be read: unknown variant `pods`, expected one of `leases`, `configmaps`, `endpoints`, `configmapsleases`, `endpointsleases`
+            tenure.toml:2:13: `election.also-hold` "Old" is no name for a lock; write lower-case letters, digits, '-' and '.' inside, at most 253
+            tenure.toml:3:13: `election.also-hold` "a.b" is held already; remove it
+            tenure.toml:2:13: `election.also-hold` "old" is held already; remove it
+            tenure.toml:3:13: `election.also-hold` cannot go together with resource-lock "configmapsleases": make one move after the other
+        "#]],
+    );
+    check_warnings(
+        "[election]\nresource-lock = \"configmaps\"\n",
+        &expect![[r#"
+        tenure.toml:2:17: election.resource-lock is "configmaps": everybody who watches ConfigMaps hears of each renewal, and the Lease fence cannot be used; move to "leases" by a rollout of "configmapsleases" in between
+    "#]],
+    );
+    check_warnings(
+        "[election]\nresource-lock = \"endpoints\"\n",
+        &expect![[r#"
+        tenure.toml:2:17: election.resource-lock is "endpoints": everybody who watches Endpoints hears of each renewal, and the Lease fence cannot be used; move to "leases" by a rollout of "endpointsleases" in between
+    "#]],
+    );
+    check_warnings(
+        "[election]\nresource-lock = \"configmapsleases\"\n",
+        &expect![[r#"
+        tenure.toml:2:17: election.resource-lock is "configmapsleases": it is for the time of a move: once all replicas run with it, roll out "leases"
+    "#]],
+    );
+    check_warnings(
+        "[election]\nalso-hold = [\"old\"]\n",
+        &expect![[r#"
+        tenure.toml:2:13: election.also-hold is for the time of a move: once all replicas run with it, roll out without it
+    "#]],
     );
 }
 
@@ -193,16 +250,6 @@ fn an_unknown_key_fails_with_the_nearest_one() {
             tenure.toml:2:1: unknown key `log.colour`; known here: format, level
             tenure.toml:4:1: unknown key `grant.plugim`; did you mean `plugin`?
             tenure.toml:4:1: unknown key `grant.permission.api-group`; did you mean `api-groups`?
-        "#]],
-    );
-}
-
-#[test]
-fn what_this_version_cannot_do_is_refused_by_name() {
-    check_errors(
-        &["[election]\nalso-hold = [\"old\"]\n"],
-        &expect![[r#"
-            tenure.toml:2:1: `election.also-hold` is not supported by this version; only one lock can be held; remove the key
         "#]],
     );
 }

@@ -2,22 +2,28 @@
 
 mod leases;
 
+use std::time::Duration;
+
 use anyhow::{Context as _, bail};
 use http_body_util::BodyExt as _;
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::rt::TokioExecutor;
-use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::Api;
+use kube::api::{Api, ApiResource, DynamicObject};
 use serde::Serialize;
 use tenure_console::{GrantedBy, LockStatus, PluginStatus, Role, Status};
+use tenure_election::Record;
+use tenure_lease::{LockKind, read_record};
 
 use super::table::Table;
 use super::{say, unless_nobody_reads};
 use crate::cli::{Output, StatusArgs};
-use crate::run::{CONSOLE_ANNOTATION, kube_config};
+use crate::run::{CONSOLE_ANNOTATION, kube_config, lock_kind};
 
 /// A console that says nothing for this long is not there.
-const CONSOLE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+const CONSOLE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What client-go calls the holder of locks that name different ones.
+const UNKNOWN_LEADER: &str = "leaderelection.k8s.io/unknown";
 
 /// Said where there is no lock to show.
 const ALONE: &str = "the election is off: this replica works alone, without a lock";
@@ -60,66 +66,93 @@ pub(crate) async fn status(args: StatusArgs) -> anyhow::Result<()> {
 
 async fn from_cluster(args: &StatusArgs) -> anyhow::Result<Shown> {
     let client = kube::Client::try_from(kube_config(&args.cluster).await?)?;
-    let leases: Api<Lease> = Api::namespaced(client.clone(), &args.namespace);
-    let lease = leases.get_opt(&args.lease).await.with_context(|| {
-        format!(
-            "cannot read lease {}/{}: it needs `get` on leases.coordination.k8s.io there",
-            args.namespace, args.lease
-        )
-    })?;
-    let Some(lease) = lease else {
-        bail!(
-            "there is no lease {}/{}; `kubectl get leases -A` lists them, --lease and --namespace choose one; a host whose \
-             election is off has none: ask its console with --console URL",
-            args.namespace,
-            args.lease
-        );
-    };
-    let lock = from_lease(&lease, args);
-    Ok(match plugins_of_leader(&client, &lease).await {
-        Ok(Status { replica, plugins, .. }) => {
-            Shown { locks: vec![lock], plugins, settings: replica.settings, note: None }
+    let kinds = std::iter::once(args.resource_lock.shown()).chain(args.resource_lock.beside()).map(lock_kind);
+    let (mut locks, mut records) = (Vec::new(), Vec::new());
+    for kind in kinds {
+        let record = read_lock(&client, kind, args).await?;
+        locks.push(lock_status(kind, &record, args));
+        records.push(record);
+    }
+    let apart = records.iter().any(|record| record.holder != records[0].holder);
+    if apart {
+        for lock in &mut locks {
+            lock.holder = Some(UNKNOWN_LEADER.to_owned());
         }
+    }
+    let plugins = if apart {
+        Err(anyhow::anyhow!("the locks name different holders; --console URL asks one replica"))
+    } else {
+        plugins_of_leader(&client, &records[0]).await
+    };
+    Ok(match plugins {
+        Ok(Status { replica, plugins, .. }) => Shown { locks, plugins, settings: replica.settings, note: None },
         Err(error) => {
             let note = Some(format!("plugins unknown: {error:#}"));
-            Shown { locks: vec![lock], plugins: Vec::new(), settings: None, note }
+            Shown { locks, plugins: Vec::new(), settings: None, note }
         }
     })
 }
 
-fn from_lease(lease: &Lease, args: &StatusArgs) -> LockStatus {
-    let spec = lease.spec.clone().unwrap_or_default();
-    let annotation = |name: &str| lease.metadata.annotations.as_ref().and_then(|all| all.get(name));
-    let term = annotation("tenure.dev/term").and_then(|value| value.split('/').next()?.parse().ok());
-    let holder = spec.holder_identity.filter(|holder| !holder.is_empty());
-    let now = jiff::Timestamp::now();
-    let age = spec.acquire_time.map(|acquired| now.duration_since(acquired.0).as_secs());
-    let renewed = spec.renew_time.map(|renewed| now.duration_since(renewed.0).as_secs());
-    let duration = i64::from(spec.lease_duration_seconds.unwrap_or_default());
+async fn read_lock(client: &kube::Client, kind: LockKind, args: &StatusArgs) -> anyhow::Result<Record> {
+    let StatusArgs { namespace, lease: name, .. } = args;
+    let (group, version) = kind.api_version().split_once('/').unwrap_or(("", kind.api_version()));
+    let resource = ApiResource {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        api_version: kind.api_version().to_owned(),
+        kind: kind.kind().to_owned(),
+        plural: kind.resource().to_owned(),
+    };
+    let locks: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+    let whole = if group.is_empty() { resource.plural.clone() } else { format!("{}.{group}", resource.plural) };
+    let found = locks
+        .get_opt(name)
+        .await
+        .with_context(|| format!("cannot read {} {namespace}/{name}: it needs `get` on {whole} there", kind.noun()))?;
+    let Some(object) = found else {
+        bail!(
+            "there is no {} {namespace}/{name}; `kubectl get {} -A` lists them, --lease, --namespace and --resource-lock \
+             choose one; a host whose election is off has none: ask its console with --console URL",
+            kind.noun(),
+            resource.plural
+        );
+    };
+    read_record(kind, serde_json::to_value(object)?).with_context(|| format!("{} {namespace}/{name}", kind.noun()))
+}
+
+fn lock_status(kind: LockKind, record: &Record, args: &StatusArgs) -> LockStatus {
+    let term = record.annotations.get(Record::TERM).and_then(|value| value.split('/').next()?.parse().ok());
+    let holder = Some(record.holder.clone()).filter(|holder| !holder.is_empty());
+    let now = jiff::Timestamp::now().as_second();
+    let ago = |at: Duration| now.saturating_sub(i64::try_from(at.as_secs()).unwrap_or(i64::MAX));
+    let renewed = record.renew_time.map(ago);
     let phase = match (&holder, renewed) {
         (None, _) => "released",
-        (Some(_), Some(renewed)) if renewed > duration => "expired",
+        (Some(_), Some(renewed)) if renewed > i64::from(record.lease_duration_seconds) => "expired",
         (Some(_), _) => "held",
     };
+    let age = record.acquire_time.map(ago).and_then(|seconds| u64::try_from(seconds).ok());
     LockStatus {
         namespace: args.namespace.clone(),
-        name: args.lease.clone(),
+        name: match kind {
+            LockKind::Lease => args.lease.clone(),
+            LockKind::ConfigMap | LockKind::Endpoints => format!("{} ({})", args.lease, kind.resource()),
+        },
         phase: phase.to_owned(),
-        age_seconds: holder.as_ref().and(age).and_then(|seconds| u64::try_from(seconds).ok()),
+        age_seconds: holder.as_ref().and(age),
         holder,
         term,
-        transitions: spec.lease_transitions.and_then(|count| u32::try_from(count).ok()).unwrap_or_default(),
+        transitions: record.transitions,
         last_error: None,
     }
 }
 
 /// The leader's console: at the address it wrote into the Lease, else through the API server's proxy to its Pod.
-async fn plugins_of_leader(client: &kube::Client, lease: &Lease) -> anyhow::Result<Status> {
-    let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
-    if holder.is_empty() {
+async fn plugins_of_leader(client: &kube::Client, record: &Record) -> anyhow::Result<Status> {
+    if record.holder.is_empty() {
         bail!("nobody holds the lease; --console URL asks one replica");
     }
-    let console = lease.metadata.annotations.as_ref().and_then(|all| all.get(CONSOLE_ANNOTATION));
+    let console = record.annotations.get(CONSOLE_ANNOTATION);
     let console = console
         .with_context(|| format!("the lease has no annotation {CONSOLE_ANNOTATION}; --console URL asks one replica"))?;
     match Console::parse(console)? {

@@ -11,6 +11,7 @@ mod finalizers;
 mod handover;
 mod identity;
 mod in_flight;
+mod moving;
 mod people;
 mod plugins;
 mod policy;
