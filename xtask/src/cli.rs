@@ -286,10 +286,13 @@ pub(crate) struct SimulateArgs {
     /// Show everything that each seed does.
     #[arg(long)]
     pub(crate) trace: bool,
+    /// Instead: locks held together, moved from one to the other by rollouts.
+    #[arg(long)]
+    pub(crate) moving: bool,
     /// Instead: take each rule out of a copy of the election, and say which test notices; only rule PART, or those with PART in
     /// their sentence.
     #[arg(long, value_name = "PART", num_args = 0..=1, default_missing_value = "")]
-    #[arg(conflicts_with_all = ["seed", "hours", "swarm", "trace"])]
+    #[arg(conflicts_with_all = ["seed", "hours", "swarm", "trace", "moving"])]
     pub(crate) mutations: Option<String>,
 }
 

@@ -9,7 +9,7 @@ use crate::{mutations, process};
 
 /// What to do when it finds something.
 pub(crate) const ADVICE: &str =
-    "cargo xtask simulate --seed <the seed> --trace shows what happened, the same each time";
+    "cargo xtask simulate [--moving] --seed <the seed> --trace shows what happened, the same each time";
 
 /// A swarm runs until told to end.
 const LIMIT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -33,12 +33,15 @@ pub(crate) fn run(workspace: &Workspace, args: &SimulateArgs) -> anyhow::Result<
     }
     words.extend(args.swarm.then(|| "--swarm".to_owned()));
     words.extend(args.trace.then(|| "--trace".to_owned()));
+    words.extend(args.moving.then(|| "--moving".to_owned()));
     process::run(optimised(workspace).args(words), LIMIT)
 }
 
 /// So many hours from fresh seeds.
 pub(crate) fn swarm(workspace: &Workspace, hours: f64) -> anyhow::Result<()> {
-    process::run(optimised(workspace).args(["--swarm", "--hours", &hours.to_string()]), LIMIT)
+    let hours = hours.to_string();
+    process::run(optimised(workspace).args(["--swarm", "--hours", &hours]), LIMIT)?;
+    process::run(optimised(workspace).args(["--moving", "--swarm", "--hours", &hours]), LIMIT)
 }
 
 fn optimised(workspace: &Workspace) -> Command {
@@ -51,5 +54,6 @@ fn optimised(workspace: &Workspace) -> Command {
 pub(crate) fn for_test(workspace: &Workspace) -> anyhow::Result<()> {
     let program = workspace.target().join("debug").join("simulate");
     process::run(Command::new(&program).args(["--seed", FIXED_SEED, "--hours", FIXED_HOURS]), TEST_LIMIT)?;
-    process::run(Command::new(&program).args(["--swarm", "--hours", FRESH_HOURS]), TEST_LIMIT)
+    process::run(Command::new(&program).args(["--swarm", "--hours", FRESH_HOURS]), TEST_LIMIT)?;
+    process::run(Command::new(&program).args(["--moving", "--swarm", "--hours", FRESH_HOURS]), TEST_LIMIT)
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tenure_election::{Record, Timing};
-use tenure_simulator::moving::{Moving, NEW, OLD};
+use tenure_simulator::moving::{Moves, Moving, NEW, OLD};
 
 const RATE: u64 = 1_000_000;
 
@@ -176,17 +176,14 @@ fn a_move_in_order_keeps_terms_rising_and_costs_no_expiry() {
 
 #[test]
 fn no_move_under_faults_makes_two_leaders() {
-    let (mut by, mut faults, mut wrong) = ([0; 3], 0, Vec::new());
+    let (mut moves, mut wrong) = (Moves::default(), Vec::new());
     for seed in 0..400 {
         let world = Moving::run(seed);
-        faults += world.faults;
-        for begun in &world.begun {
-            by[if begun.locks.len() == 2 { 1 } else { begun.locks[0] * 2 }] += 1;
-        }
+        moves.add(&world);
         if !world.violations.is_empty() {
             wrong.push(format!("seed {seed}: {:?}\n{}", world.violations, world.log.join("\n")));
         }
     }
     assert!(wrong.is_empty(), "{} seeds:\n{}", wrong.len(), wrong[0]);
-    assert!(by.iter().all(|terms| *terms > 200) && faults > 10_000, "{by:?} terms, {faults} faults");
+    assert!(moves.terms.iter().all(|terms| *terms > moves.seeds / 2), "the faults leave nothing to judge: {moves}");
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use tenure_simulator::episode::{Cast, Episode};
+use tenure_simulator::moving::{Moves, Moving};
 use tenure_simulator::tally::Tally;
 
 /// Lines of a wrong seed's trace that are shown; `--trace` shows all.
@@ -36,6 +37,9 @@ struct Args {
     /// Show everything that each seed does.
     #[arg(long)]
     trace: bool,
+    /// Instead: locks held together, moved from one to the other by rollouts.
+    #[arg(long)]
+    moving: bool,
 }
 
 fn main() -> ExitCode {
@@ -52,6 +56,12 @@ fn main() -> ExitCode {
     let until = Duration::from_secs_f64(args.hours.max(0.0) * 3600.0);
     let endless = args.swarm && until.is_zero();
     let wrong_max = if args.swarm { WRONG_MAX } else { 1 };
+    if args.moving {
+        return move_locks(first, args.trace, |moves| {
+            let enough = !endless && moves.simulated >= until;
+            enough || moves.violations >= wrong_max || told.load(Ordering::Relaxed)
+        });
+    }
     let mut tally = Tally::default();
     for seed in first.. {
         let episode = Episode::run(seed, Cast::Drawn, args.trace);
@@ -72,6 +82,27 @@ fn main() -> ExitCode {
     }
     println!("{tally}");
     if tally.violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Seeds of moves, until it is enough.
+fn move_locks(first: u64, trace: bool, enough: impl Fn(&Moves) -> bool) -> ExitCode {
+    let mut moves = Moves::default();
+    for seed in first.. {
+        let world = Moving::run(seed);
+        let wrong = !world.violations.is_empty();
+        if wrong {
+            println!("seed={seed} {}", world.violations.join("; "));
+        }
+        if wrong || trace {
+            world.log.iter().for_each(|line| println!("  {line}"));
+        }
+        moves.add(&world);
+        if enough(&moves) {
+            break;
+        }
+    }
+    println!("{moves}");
+    if moves.violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// The seed once more, with its trace; the same seed does the same.

@@ -127,6 +127,51 @@ pub struct Moving {
     numbers: u64,
 }
 
+/// Sums over seeds.
+#[derive(Debug, Default)]
+pub struct Moves {
+    /// Seeds run.
+    pub seeds: u64,
+    /// Time simulated.
+    pub simulated: Duration,
+    /// Faults of all kinds.
+    pub faults: u64,
+    /// Terms begun on the old lock alone, on both, on the new one alone.
+    pub terms: [u64; 3],
+    /// Seeds in which an oracle found something.
+    pub violations: u64,
+}
+
+impl Moves {
+    /// Adds one seed.
+    pub fn add(&mut self, world: &Moving) {
+        self.seeds += 1;
+        self.simulated += world.now;
+        self.faults += world.faults;
+        for begun in &world.begun {
+            let by = match begun.locks.as_slice() {
+                [OLD] => 0,
+                [NEW] => 2,
+                _ => 1,
+            };
+            self.terms[by] += 1;
+        }
+        self.violations += u64::from(!world.violations.is_empty());
+    }
+}
+
+impl std::fmt::Display for Moves {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let hours = self.simulated.as_secs_f64() / 3600.0;
+        let ([old, both, new], Self { seeds, faults, violations, .. }) = (self.terms, self);
+        write!(
+            f,
+            "{hours:.1} simulated hours of moves, {seeds} seeds, {faults} faults, terms: {old} on the old lock, {both} on both, \
+             {new} on the new one; {violations} violations"
+        )
+    }
+}
+
 impl Moving {
     /// Nobody yet; `seed` is for what is left to chance.
     #[must_use]
