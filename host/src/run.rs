@@ -223,6 +223,7 @@ fn build_house(
         writers: Arc::new(Writers::new(lock_metrics.clone())),
         lock_metrics,
         write_timeout: settings.election.write_timeout,
+        shutdown_grace: settings.election.shutdown_grace,
         margin: settings.election.timing.margin(),
         own_writes_wait_max: settings.cache.read_your_writes_wait_max,
     }))

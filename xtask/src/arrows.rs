@@ -52,8 +52,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     // Around it. Whole-host tests see the host as a program; of its rooms only those a test needs to set the stage.
     ("tenure-simulator", &["tenure-election"]),
     ("tenure-tests", &["tenure-control-plane", "tenure-local-cluster", "tenure-plugin-source"]),
+    ("errand", &["tenure-plugin"]),
     ("lookout", &["tenure-plugin"]),
     ("probe", &["tenure-plugin"]),
+    ("sentry", &["tenure-plugin"]),
     ("wayward-policy", &["tenure-plugin"]),
     // Sees none: what it stood on would be built twice, for it and for the rest, with other features.
     ("xtask", &[]),

@@ -189,6 +189,8 @@ pub enum PluginState {
     Running,
     /// Not taken: see the message. A version that loaded before goes on running.
     Refused,
+    /// A task that has run for this term.
+    Completed,
     /// Held still by its owner (`tenure.dev/suspend`).
     Suspended,
     /// Trapped too often in a row; tried again after a pause.
@@ -202,8 +204,16 @@ pub enum PluginState {
 
 impl PluginState {
     /// Every state that a replica of this version can be in.
-    pub const ALL: [Self; 7] =
-        [Self::Loading, Self::Ready, Self::Running, Self::Refused, Self::Suspended, Self::CircuitOpen, Self::Removing];
+    pub const ALL: [Self; 8] = [
+        Self::Loading,
+        Self::Ready,
+        Self::Running,
+        Self::Refused,
+        Self::Completed,
+        Self::Suspended,
+        Self::CircuitOpen,
+        Self::Removing,
+    ];
 
     /// The word in JSON, in tables and in the label `state`.
     #[must_use]
@@ -213,6 +223,7 @@ impl PluginState {
             Self::Ready => "ready",
             Self::Running => "running",
             Self::Refused => "refused",
+            Self::Completed => "completed",
             Self::Suspended => "suspended",
             Self::CircuitOpen => "circuit-open",
             Self::Removing => "removing",

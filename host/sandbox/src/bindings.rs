@@ -28,6 +28,23 @@ pub(crate) mod policy {
     });
 }
 
+/// The world of tasks; all that it imports is the first one's.
+pub(crate) mod task {
+    wasmtime::component::bindgen!({
+        path: "../../plugin-sdk/wit",
+        world: "task",
+        with: {
+            "tenure:plugin/types": super::tenure::plugin::types,
+            "tenure:plugin/kubernetes-read": super::tenure::plugin::kubernetes_read,
+            "tenure:plugin/kubernetes-write": super::tenure::plugin::kubernetes_write,
+            "tenure:plugin/leadership": super::tenure::plugin::leadership,
+            "tenure:plugin/settings": super::tenure::plugin::settings,
+            "tenure:plugin/log": super::tenure::plugin::log,
+        },
+        exports: { default: async },
+    });
+}
+
 use policy::tenure::plugin::lock_policy_types;
 use tenure::plugin::{kubernetes_read, kubernetes_write, log, reconcile_types, types};
 

@@ -56,6 +56,12 @@ impl ResourceBudget {
     }
 }
 
+impl Drop for ResourceBudget {
+    fn drop(&mut self) {
+        self.common.give_memory_back(self.memory_bytes);
+    }
+}
+
 impl ResourceLimiter for ResourceBudget {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         if maximum.is_some_and(|maximum| desired > maximum) {
@@ -69,12 +75,15 @@ impl ResourceLimiter for ResourceBudget {
             return Ok(false);
         }
         self.memory_bytes = total;
+        self.common.take_memory(added);
         self.memory_bytes_pending = added;
         Ok(true)
     }
 
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.memory_bytes -= std::mem::take(&mut self.memory_bytes_pending);
+        let added = std::mem::take(&mut self.memory_bytes_pending);
+        self.memory_bytes -= added;
+        self.common.give_memory_back(added);
         tracing::debug!(error = format!("{error:#}"), "a plugin's memory did not grow");
         Ok(())
     }
@@ -142,7 +151,19 @@ mod tests {
         let mut budget = budget(4);
         assert!(budget.memory_growing(0, 3 * PAGE, None).expect("no trap"));
         budget.memory_grow_failed(wasmtime::Error::msg("no address space")).expect("no trap");
-        assert_eq!(budget.memory_bytes(), 0);
+        assert_eq!((budget.memory_bytes(), budget.common.memory_bytes()), (0, 0));
+    }
+
+    #[test]
+    fn what_an_instance_held_is_given_back_when_it_ends() {
+        let (mut one, limits) = (budget(4), InstanceLimits::default());
+        let mut other = ResourceBudget::new(Arc::clone(&one.common), &limits);
+        for (budget, pages) in [(&mut one, 3), (&mut other, 2)] {
+            assert!(budget.memory_growing(0, pages * PAGE, None).expect("no trap"));
+        }
+        assert_eq!(one.common.memory_bytes(), 5 * PAGE as u64);
+        drop(other);
+        assert_eq!(one.common.memory_bytes(), 3 * PAGE as u64);
     }
 
     #[test]

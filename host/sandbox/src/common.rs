@@ -1,5 +1,5 @@
-//! What all instances of one plugin have in common: the second their log lines are counted in, and how often each limit
-//! refused something. Outlives instances and terms, not the plugin's version.
+//! What all instances of one plugin have in common: the second their log lines are counted in, the memory they hold, and how
+//! often each limit refused something. Outlives instances and terms, not the plugin's version.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -31,6 +31,7 @@ impl Limit {
 #[derive(Debug, Default)]
 pub(crate) struct Common {
     log: Mutex<Window>,
+    memory_bytes: AtomicU64,
     refused: [AtomicU64; Limit::ALL.len()],
 }
 
@@ -41,6 +42,19 @@ impl Common {
 
     pub(crate) fn refused_total(&self, limit: Limit) -> u64 {
         self.refused[limit as usize].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn take_memory(&self, bytes: u64) {
+        self.memory_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn give_memory_back(&self, bytes: u64) {
+        self.memory_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Linear memory of all instances together.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.memory_bytes.load(Ordering::Relaxed)
     }
 
     /// Plain numbers: a poisoned lock is still good.

@@ -99,7 +99,7 @@ pub enum LoadError {
     },
     /// It is a component of another world.
     #[error(
-        "wrong world: a plugin exports `reconcile: func(request) -> result<outcome, error>` (world `reconciler` of tenure:plugin@{contract}) or `decide: func(observation) -> verdict` (world `lock-policy`), this one {found}"
+        "wrong world: a plugin exports `reconcile: func(request) -> result<outcome, error>` (world `reconciler` of tenure:plugin@{contract}), `run: func() -> result<_, error>` (world `task`) or `decide: func(observation) -> verdict` (world `lock-policy`), this one {found}"
     )]
     WrongWorld {
         /// The contract's version.

@@ -123,14 +123,14 @@ pub fn wait() -> Vec<u8> {
     )
 }
 
-/// A component of another world: it exports `run` and no `reconcile`.
+/// A component of another world: it exports `walk` alone.
 #[must_use]
 pub fn wrong_world() -> Vec<u8> {
     text(
         r#"(component
-            (core module $module (func (export "run")))
+            (core module $module (func (export "walk")))
             (core instance $instance (instantiate $module))
-            (func (export "run") (canon lift (core func $instance "run"))))"#,
+            (func (export "walk") (canon lift (core func $instance "walk"))))"#,
     )
 }
 
@@ -201,6 +201,30 @@ pub fn policy(decide: &str) -> Vec<u8> {
             (func (export "cabi_post_decide") (param i32) (global.set $heap (i32.const 4096)))
             (func (export "decide") (param $observation i32) (result i32) {decide}))"#
     ))
+}
+
+/// A task from WebAssembly text: `items` stand before the functions (imports first), `run` is the body of the exported function and leaves
+/// the address of its answer; 1024 is that of a good end, which must stay zero. From 1024 to 4095 memory is free for use.
+///
+/// # Panics
+/// When the text is not valid.
+#[must_use]
+pub fn task(items: &str, run: &str) -> Vec<u8> {
+    let module = text(&format!(
+        r#"(module $task
+            {items}
+            (memory (export "memory") 1)
+            (global $heap (mut i32) (i32.const 4096))
+            (func (export "cabi_realloc") (param i32 i32 i32) (param $bytes i32) (result i32)
+                (local $at i32)
+                (local.set $at (global.get $heap))
+                (global.set $heap (i32.and
+                    (i32.add (i32.add (local.get $at) (local.get $bytes)) (i32.const 7))
+                    (i32.const -8)))
+                (local.get $at))
+            (func (export "run") (result i32) {run}))"#
+    ));
+    with_world(module, "package test:guest; world guest { include tenure:plugin/task@0.1.0; }")
 }
 
 /// A core module as wit-bindgen leaves it: its world in a custom section. `wit` is a package with a world `guest`; it may

@@ -9,6 +9,7 @@ use wasmtime::{Store, UpdateDeadline};
 
 use crate::bindings::Reconciler;
 use crate::bindings::policy::LockPolicy;
+use crate::bindings::task::Task;
 use crate::contract::{Error, Observation, Outcome, Request, Verdict};
 use crate::diagnosis::{Diagnosis, KillTrap, diagnose};
 use crate::errors::{CallError, InstantiateError};
@@ -49,24 +50,27 @@ impl std::fmt::Debug for Instance {
 enum Exports {
     Reconciler(Reconciler),
     LockPolicy(LockPolicy),
+    Task(Task),
 }
 
 /// One call.
 enum Call {
     Reconcile(Request),
     Decide(Observation),
+    Run,
 }
 
 /// What a call brought.
 enum Answer {
     Outcome(Outcome),
     Verdict(Verdict),
+    Ran,
 }
 
 /// How a call ended that brought no answer.
 enum Ended {
     Killed,
-    Late,
+    Late { after: Duration },
     Trapped(wasmtime::Error),
 }
 
@@ -90,14 +94,14 @@ impl Instance {
             biased;
             () = kill.thrown() => Err(Ended::Killed),
             started = plugin.ready.instantiate(&mut store) => started.map_err(Ended::Trapped),
-            () = tokio::time::sleep(after) => Err(Ended::Late),
+            after = over(Some(after)) => Err(Ended::Late { after }),
         };
         drop(running);
         store.data_mut().end_call();
         match started {
             Ok(exports) => Ok(Self { store, exports, kill, spent: None, _room: room, plugin }),
             Err(Ended::Killed) => Err(InstantiateError::Killed),
-            Err(Ended::Late) => Err(InstantiateError::Timeout { after }),
+            Err(Ended::Late { after }) => Err(InstantiateError::Timeout { after }),
             Err(Ended::Trapped(error)) => Err(match diagnose(&error, &store.data().budget) {
                 Diagnosis::Killed => InstantiateError::Killed,
                 Diagnosis::Memory { asked_bytes, limit_bytes } => InstantiateError::Memory { asked_bytes, limit_bytes },
@@ -112,9 +116,20 @@ impl Instance {
     /// # Errors
     /// The plugin's own error, or how it broke off; see [`CallError::discards_instance`].
     pub async fn reconcile(&mut self, request: Request, timeout: Duration) -> Result<Outcome, CallError> {
-        match self.answer(Call::Reconcile(request), timeout).await? {
+        match self.answer(Call::Reconcile(request), Some(timeout)).await? {
             Answer::Outcome(outcome) => Ok(outcome),
-            Answer::Verdict(_) => Err(other_world()),
+            Answer::Verdict(_) | Answer::Ran => Err(other_world()),
+        }
+    }
+
+    /// Runs a task. It may take as long as it likes, until it is killed. As [`Self::reconcile`] otherwise.
+    ///
+    /// # Errors
+    /// The task's own error, or how it broke off.
+    pub async fn run(&mut self) -> Result<(), CallError> {
+        match self.answer(Call::Run, None).await? {
+            Answer::Ran => Ok(()),
+            Answer::Outcome(_) | Answer::Verdict(_) => Err(other_world()),
         }
     }
 
@@ -123,13 +138,13 @@ impl Instance {
     /// # Errors
     /// How the call broke off; a verdict that is too large.
     pub async fn decide(&mut self, observation: Observation, timeout: Duration) -> Result<Verdict, CallError> {
-        match self.answer(Call::Decide(observation), timeout).await? {
+        match self.answer(Call::Decide(observation), Some(timeout)).await? {
             Answer::Verdict(verdict) => Ok(verdict),
-            Answer::Outcome(_) => Err(other_world()),
+            Answer::Outcome(_) | Answer::Ran => Err(other_world()),
         }
     }
 
-    async fn answer(&mut self, call: Call, timeout: Duration) -> Result<Answer, CallError> {
+    async fn answer(&mut self, call: Call, timeout: Option<Duration>) -> Result<Answer, CallError> {
         if let Some(why) = self.spent {
             let message = format!("this instance takes no more calls: {why}; drop it and start another");
             return Err(CallError::Trap { message, backtrace: Vec::new() });
@@ -146,7 +161,7 @@ impl Instance {
         result
     }
 
-    async fn call(&mut self, call: Call, timeout: Duration) -> Result<Answer, CallError> {
+    async fn call(&mut self, call: Call, timeout: Option<Duration>) -> Result<Answer, CallError> {
         if self.kill.killed() {
             return Err(CallError::Killed);
         }
@@ -157,7 +172,7 @@ impl Instance {
             biased;
             () = self.kill.thrown() => Err(Ended::Killed),
             answered = self.exports.call(&mut self.store, call) => answered.map_err(Ended::Trapped),
-            () = tokio::time::sleep(timeout) => Err(Ended::Late),
+            after = over(timeout) => Err(Ended::Late { after }),
         };
         drop(running);
         self.store.data_mut().end_call();
@@ -169,7 +184,7 @@ impl Instance {
                 Err(CallError::Guest(shown(error)))
             }
             Err(Ended::Killed) => Err(CallError::Killed),
-            Err(Ended::Late) => Err(CallError::Timeout { after: timeout }),
+            Err(Ended::Late { after }) => Err(CallError::Timeout { after }),
             Err(Ended::Trapped(error)) => Err(match diagnose(&error, &self.store.data().budget) {
                 Diagnosis::Killed => CallError::Killed,
                 Diagnosis::Memory { asked_bytes, limit_bytes } => CallError::Memory { asked_bytes, limit_bytes },
@@ -202,6 +217,7 @@ impl ReadyWorld {
         Ok(match self {
             Self::Reconciler(ready) => Exports::Reconciler(ready.instantiate_async(store).await?),
             Self::LockPolicy(ready) => Exports::LockPolicy(ready.instantiate_async(store).await?),
+            Self::Task(ready) => Exports::Task(ready.instantiate_async(store).await?),
         })
     }
 }
@@ -217,7 +233,11 @@ impl Exports {
                 let verdict = plugin.call_decide(store, &observation.into()).await?;
                 Ok(Ok(Answer::Verdict(verdict.into())))
             }
-            (Self::Reconciler(_), Call::Decide(_)) | (Self::LockPolicy(_), Call::Reconcile(_)) => {
+            (Self::Task(task), Call::Run) => {
+                let ran = task.call_run(store).await?;
+                Ok(ran.map(|()| Answer::Ran).map_err(Into::into))
+            }
+            (Self::Reconciler(_) | Self::LockPolicy(_) | Self::Task(_), _) => {
                 Err(wasmtime::Error::msg("the plugin is of another world than this call"))
             }
         }
@@ -229,8 +249,18 @@ impl Weigh for Answer {
         match self {
             Self::Outcome(outcome) => outcome.bytes(),
             Self::Verdict(verdict) => verdict.bytes(),
+            Self::Ran => 0,
         }
     }
+}
+
+/// Returns when the time is up, and which time that was; never where there is none.
+async fn over(timeout: Option<Duration>) -> Duration {
+    match timeout {
+        Some(after) => tokio::time::sleep(after).await,
+        None => std::future::pending().await,
+    }
+    timeout.unwrap_or_default()
 }
 
 fn other_world() -> CallError {

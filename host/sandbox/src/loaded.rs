@@ -8,6 +8,7 @@ use wasmtime::component::types::{ComponentExtern, ComponentItem};
 
 use crate::bindings::ReconcilerPre;
 use crate::bindings::policy::LockPolicyPre;
+use crate::bindings::task::TaskPre;
 use crate::common::{Common, Limit};
 use crate::errors::{InstantiateError, LoadError};
 use crate::guest::GuestState;
@@ -29,12 +30,15 @@ pub enum World {
     Reconciler,
     /// `lock-policy`: asked about the lock, on every replica.
     LockPolicy,
+    /// `task`: run once a term, on the leader.
+    Task,
 }
 
 /// A component whose imports and exports are resolved.
 pub(crate) enum ReadyWorld {
     Reconciler(ReconcilerPre<GuestState>),
     LockPolicy(LockPolicyPre<GuestState>),
+    Task(TaskPre<GuestState>),
 }
 
 /// A loaded plugin. Keeps the engine alive.
@@ -74,17 +78,19 @@ impl Loaded {
             message: readable(&format!("{error:#}"), SENTENCE_CHARS_MAX),
         })?;
         let exports: Vec<_> = component_type.exports(&shared.engine).collect();
-        let is_policy = has_function(&exports, World::LockPolicy.export());
-        if is_policy && let Some(import) = imports.beyond_a_policy.first() {
+        let world = World::ALL.into_iter().find(|world| has_function(&exports, world.export()));
+        if world == Some(World::LockPolicy)
+            && let Some(import) = imports.beyond_a_policy.first()
+        {
             return Err(LoadError::PolicyActs { import: readable(import, NAME_CHARS_MAX) });
         }
-        let ready = if is_policy {
-            LockPolicyPre::new(instantiable).map(ReadyWorld::LockPolicy)
-        } else {
-            ReconcilerPre::new(instantiable).map(ReadyWorld::Reconciler)
+        let ready = match world {
+            Some(World::LockPolicy) => LockPolicyPre::new(instantiable).map(ReadyWorld::LockPolicy),
+            Some(World::Task) => TaskPre::new(instantiable).map(ReadyWorld::Task),
+            Some(World::Reconciler) | None => ReconcilerPre::new(instantiable).map(ReadyWorld::Reconciler),
         };
         let ready = ready.map_err(|error| {
-            let found = if is_policy || has_function(&exports, World::Reconciler.export()) {
+            let found = if world.is_some() {
                 format!("exports it with other types: {}", readable(&format!("{error:#}"), SENTENCE_CHARS_MAX))
             } else if exports.is_empty() {
                 "exports nothing".to_owned()
@@ -113,6 +119,7 @@ impl Loaded {
         match &self.ready {
             ReadyWorld::Reconciler(_) => World::Reconciler,
             ReadyWorld::LockPolicy(_) => World::LockPolicy,
+            ReadyWorld::Task(_) => World::Task,
         }
     }
 
@@ -140,6 +147,12 @@ impl Loaded {
         self.common.refused_total(limit)
     }
 
+    /// Linear memory that its instances hold, all together, in bytes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.common.memory_bytes()
+    }
+
     /// Starts an instance with a host port of its own. `kill` ends it, this moment or any later one.
     ///
     /// # Errors
@@ -155,12 +168,16 @@ impl Loaded {
 }
 
 impl World {
+    /// Every world, the one first that a component with the functions of several is taken for.
+    const ALL: [Self; 3] = [Self::LockPolicy, Self::Reconciler, Self::Task];
+
     /// Its name in the contract.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Reconciler => "reconciler",
             Self::LockPolicy => "lock-policy",
+            Self::Task => "task",
         }
     }
 
@@ -169,6 +186,7 @@ impl World {
         match self {
             Self::Reconciler => "reconcile",
             Self::LockPolicy => "decide",
+            Self::Task => "run",
         }
     }
 }

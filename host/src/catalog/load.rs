@@ -260,13 +260,30 @@ pub(crate) async fn examine(
                    would write at once; leave the import out, or run it on the leader";
         return Err(Refusal::for_good(why));
     }
+    refuse_what_does_not_fit(loaded.world(), manifest)?;
     let budgets = budgets(&limits);
-    if loaded.world() == World::Reconciler && manifest.watches.is_empty() && schedules.is_empty() {
-        let told = "its manifest has neither [[watch]] nor [[schedule]], so nothing would ever call it; add one";
-        return Err(Refusal::for_good(told));
-    }
     trial::instantiate(&loaded, budgets.instance.clone()).await?;
     Ok(Examined { loaded, budgets, schedules })
+}
+
+/// A manifest has to make work for a reconciler, and must not speak of work that a task never gets.
+fn refuse_what_does_not_fit(world: World, manifest: &Manifest) -> Result<(), Refusal> {
+    let said = [
+        ("[[watch]]", !manifest.watches.is_empty()),
+        ("[[schedule]]", !manifest.schedules.is_empty()),
+        ("limits.reconcile-timeout", manifest.limits.reconcile_timeout.is_some()),
+        ("limits.concurrency", manifest.limits.concurrency_max.is_some()),
+    ];
+    match (world, said.iter().find(|(_, said)| *said)) {
+        (World::Reconciler, _) if manifest.watches.is_empty() && manifest.schedules.is_empty() => {
+            let told = "its manifest has neither [[watch]] nor [[schedule]], so nothing would ever call it; add one";
+            Err(Refusal::for_good(told))
+        }
+        (World::Task, Some((key, _))) => Err(Refusal::for_good(format!(
+            "its manifest has {key}, and it is a task (world task): run once a term, called for nothing, for as long as it              likes; leave that out"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// A manifest may say more than this version does; what it relies on must not be passed over in silence.

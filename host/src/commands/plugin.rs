@@ -71,6 +71,7 @@ async fn report(args: &PluginCheckArgs) -> anyhow::Result<()> {
     let kind = match loaded.world() {
         World::Reconciler => "a plugin",
         World::LockPolicy => "a lock policy",
+        World::Task => "a task",
     };
     say!("{} is {kind} (world {}); sha256 {}", args.wasm.display(), loaded.world().name(), loaded.digest())?;
     say!(

@@ -43,9 +43,9 @@ impl Worker {
         })
     }
 
-    /// Linear memory it holds, in bytes.
-    pub(crate) fn memory_bytes(&self) -> u64 {
-        self.instance.memory_bytes()
+    /// Runs a task, for as long as it takes.
+    pub(crate) async fn run(&mut self) -> Result<(), CallError> {
+        self.instance.run().await
     }
 }
 
@@ -81,6 +81,8 @@ pub(crate) enum Ended {
     Answered { outcome: Outcome, released: Option<Box<str>> },
     /// The plugin was not called yet: first its finalizer was put on the object.
     Held,
+    /// The task has run.
+    Ran,
 }
 
 impl Call {

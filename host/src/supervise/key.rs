@@ -1,4 +1,4 @@
-//! What a queue counts by: one object, however many watches select it, or one schedule.
+//! What a queue counts by: one object, however many watches select it, one schedule, or the run of a task.
 
 use std::sync::Arc;
 
@@ -18,6 +18,8 @@ pub(crate) enum Key {
     },
     /// The `[[schedule]]` with this number.
     Schedule(usize),
+    /// The run of a task.
+    Run,
 }
 
 impl Key {
@@ -33,6 +35,7 @@ impl std::fmt::Display for Key {
             Self::Object { namespace: Some(namespace), name, .. } => write!(f, "{namespace}/{name}"),
             Self::Object { namespace: None, name, .. } => f.write_str(name),
             Self::Schedule(number) => write!(f, "schedule {number}"),
+            Self::Run => f.write_str("run"),
         }
     }
 }

@@ -18,6 +18,7 @@ mod prepared;
 mod refused;
 mod runner;
 mod schedules;
+mod task;
 mod term;
 mod watched;
 mod workers;
@@ -138,7 +139,7 @@ impl Supervisor {
             let runs_here = if context.writer.is_some() { RunOn::Leader } else { RunOn::All };
             let here = wanted
                 .iter()
-                .filter(|(_, ready)| ready.loaded.world() == World::Reconciler && ready.manifest.run_on == runs_here);
+                .filter(|(_, ready)| ready.loaded.world() != World::LockPolicy && ready.manifest.run_on == runs_here);
             let generations = here.map(|(identity, ready)| (identity.clone(), ready.generation)).collect();
             let running = started.iter().map(|(identity, one)| (identity.clone(), one.running)).collect();
             for step in plan(stage, &generations, &running) {

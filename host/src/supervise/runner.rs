@@ -26,6 +26,7 @@ use super::own_writes::OwnWrites;
 use super::prepared::Prepared;
 use super::refused::Refused;
 use super::schedules::{self, Schedules};
+use super::task::{self, is_task};
 use super::term::TermContext;
 use super::watched::Watched;
 use super::workers::Workers;
@@ -67,6 +68,8 @@ pub(crate) struct Runner {
     adds_counted: u64,
     retries_counted: u64,
     refused: Refused,
+    /// A task has run in this term.
+    ran: bool,
 }
 
 /// The end of a watch's task comes as `None`: a fault of this program.
@@ -81,6 +84,8 @@ impl Runner {
     ) -> Self {
         let settings = QueueSettings { concurrency: ready.budgets.concurrency_max, ..QueueSettings::default() };
         let budget = Arc::new(Budget::new(ready.budgets.requests_per_second));
+        // A task's run lasts until it is told to end, also where the term goes on.
+        let term = if is_task(&ready) { Arc::new(term.of_task(stop.clone())) } else { term };
         Self {
             refused: Refused::since_now(&ready.loaded, &budget),
             budget,
@@ -102,6 +107,7 @@ impl Runner {
             metrics,
             adds_counted: 0,
             retries_counted: 0,
+            ran: false,
             ready,
             term,
             stop,
@@ -160,6 +166,10 @@ impl Runner {
     async fn work(&mut self, mut changes: Changes) -> anyhow::Result<()> {
         let (kill, stop) = (self.term.kill.clone(), self.stop.clone());
         self.look_at_rights();
+        if is_task(&self.ready) && !self.ready.finishing {
+            self.queue.add(Instant::now(), Key::Run, Cause::TermStarted);
+        }
+        let mut grace = None;
         let mut show = tokio::time::interval(SHOW_EVERY);
         show.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -169,8 +179,10 @@ impl Runner {
             }
             if !stopping {
                 self.hand_out();
+            } else if is_task(&self.ready) && grace.is_none() {
+                grace = Some(Instant::now() + self.term.house.shutdown_grace);
             }
-            let wake = self.wake_at();
+            let wake = grace.unwrap_or_else(|| self.wake_at());
             tokio::select! {
                 biased;
                 () = kill.cancelled() => return Ok(()),
@@ -182,6 +194,10 @@ impl Runner {
                     Some(change) => self.changed(key, change),
                     None => bail!("the watch of {key} ended though nobody asked for it"),
                 },
+                () = tokio::time::sleep_until(wake.into()), if grace.is_some() => {
+                    tracing::warn!(plugin = self.ready.identity, "the run did not end when it was told to; it is killed");
+                    kill.cancel();
+                }
                 () = tokio::time::sleep_until(wake.into()), if !stopping => {
                     self.schedules.queue_due(&mut self.queue, Instant::now(), schedules::wall_now());
                 }
@@ -229,7 +245,7 @@ impl Runner {
                 let watch = self.ready.key_for(&self.ready.watches[*kind].resource, namespace.as_deref());
                 watch.is_some_and(|watch| self.shown.contains(watch))
             }
-            Key::Schedule(_) => true,
+            Key::Schedule(_) | Key::Run => true,
         }
     }
 
@@ -342,29 +358,37 @@ impl Runner {
     }
 
     fn start(&mut self, ready: ReadyKey<Key>) {
+        if ready.key == Key::Run {
+            let worker = self.workers.take();
+            self.calls.spawn(self.call(ready, None).run(worker));
+            return;
+        }
         let prepared = Prepared::new(&self.ready, &self.term, &self.watched, &ready);
         if self.watched.is_settled(&ready.key, prepared.object().map(Arc::as_ref)) {
             self.queue.done(Instant::now(), &ready.key, Done::Ok);
             return;
         }
-        let worker = self.workers.take(&ready.key);
-        let call = Call {
+        let worker = self.workers.take();
+        self.calls.spawn(self.call(ready, prepared.object().cloned()).make(worker, prepared));
+    }
+
+    fn call(&self, ready: ReadyKey<Key>, given: Option<Arc<Object>>) -> Call {
+        Call {
             key: ready.key,
             cause: ready.cause,
-            given: prepared.object().cloned(),
+            given,
             ready: Arc::clone(&self.ready),
             term: Arc::clone(&self.term),
             budget: Arc::clone(&self.budget),
             metrics: self.metrics.clone(),
             die: self.die.clone(),
-        };
-        self.calls.spawn(call.make(worker, prepared));
+        }
     }
 
     fn called(&mut self, called: Called) {
         let now = Instant::now();
         let Called { key, cause, given, result, took, writes, worker } = called;
-        self.workers.bring_back(&key, worker, now);
+        self.workers.keep(worker, now);
         let again = |after: Duration| after.max(AGAIN_MIN);
         let (done, counted) = match &result {
             Ok(Ended::Answered { outcome: Outcome { requeue_after_ms: Some(after), .. }, .. }) => {
@@ -372,6 +396,10 @@ impl Runner {
             }
             Ok(Ended::Answered { .. }) => (Done::Ok, Some(ReconcileResult::Success)),
             Ok(Ended::Held) => (Done::Ok, None),
+            Ok(Ended::Ran) => (Done::Ok, Some(ReconcileResult::Success)),
+            // It was told to end: how it says so is no failure.
+            Err(CallError::Guest(_)) if key == Key::Run && self.stop.is_cancelled() => (Done::Ok, None),
+            Err(error) if key == Key::Run => (task::again(error, took, AGAIN_MIN), Some(ReconcileResult::Error)),
             Err(CallError::Guest(error)) => {
                 (Done::Retry { after: retry_after(error).map(again) }, Some(ReconcileResult::Error))
             }
@@ -388,10 +416,19 @@ impl Runner {
                 }
                 self.returned(true, String::new());
             }
+            Ok(Ended::Ran) => {
+                self.ran = true;
+                self.returned(true, String::new());
+                self.show_state();
+            }
             // Once the cache has seen the finalizer, for the same cause.
             Ok(Ended::Held) => self.queue.add(now, key.clone(), cause),
+            Err(CallError::Guest(error)) if key == Key::Run && self.stop.is_cancelled() => {
+                tracing::debug!(plugin = self.ready.identity, %error, "the run ended as it was told to");
+            }
             Err(CallError::Guest(error)) => {
-                tracing::warn!(plugin = self.ready.identity, %key, %error, "reconcile failed; it is tried again with backoff");
+                let what = if key == Key::Run { "the run" } else { "reconcile" };
+                tracing::warn!(plugin = self.ready.identity, %key, %error, "{what} failed; it is tried again with backoff");
                 self.returned(false, format!("{key}: {error}"));
             }
             Err(CallError::Killed) => {}
@@ -450,6 +487,7 @@ impl Runner {
         let (state, message) = match &self.circuit_message {
             Some(message) => (PluginState::CircuitOpen, Some(message.clone())),
             None if self.ready.finishing => (PluginState::Removing, Some(self.finishing())),
+            None if self.ran => (PluginState::Completed, Some("it has run for this term".to_owned())),
             None => (PluginState::Running, watches.reduce(|all, one| format!("{all}; {one}"))),
         };
         self.term.house.board.set_running(&self.ready.identity, state, message);
@@ -466,7 +504,11 @@ impl Runner {
         self.metrics.set_running(self.queue.unfinished_work(now), self.queue.longest_running(now));
         self.metrics.set_workers(self.calls.len(), self.ready.budgets.concurrency_max);
         self.workers.retire_idle(now);
-        let (memory_bytes, queue_depth) = (self.workers.memory_bytes(), self.queue.depth() as u64);
+        // A run that has lasted is a good one, however it will end.
+        if is_task(&self.ready) && task::is_steady(self.queue.longest_running(now)) && self.circuit.returned() {
+            self.circuit_message = None;
+        }
+        let (memory_bytes, queue_depth) = (self.ready.loaded.memory_bytes(), self.queue.depth() as u64);
         self.term.house.board.update(&self.ready.identity, |status| {
             status.queue_depth = queue_depth;
             status.retries += retries;

@@ -24,6 +24,8 @@ pub(crate) struct House {
     pub(crate) write_timeout: Duration,
     /// The election's margin: what one delay on the network may cost.
     pub(crate) margin: Duration,
+    /// How long guests have to come to their end where the term goes on or is drained.
+    pub(crate) shutdown_grace: Duration,
     /// Within a term a key waits at most so long for the cache to see its last call's writes.
     pub(crate) own_writes_wait_max: Duration,
 }
@@ -51,6 +53,17 @@ impl TermContext {
             writer: None,
             soft: CancellationToken::new(),
             kill: CancellationToken::new(),
+        }
+    }
+
+    /// This term for one task, which can be told to end, and be killed, before the term is.
+    pub(crate) fn of_task(&self, stop: CancellationToken) -> Self {
+        Self {
+            house: Arc::clone(&self.house),
+            live: Arc::clone(&self.live),
+            writer: self.writer.clone(),
+            soft: stop,
+            kill: self.kill.child_token(),
         }
     }
 

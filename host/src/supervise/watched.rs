@@ -63,7 +63,7 @@ impl Watched {
             Key::Object { kind: of, namespace, .. } => {
                 *of == kind && (scope.is_none() || namespace.as_deref() == scope)
             }
-            Key::Schedule(_) => false,
+            Key::Schedule(_) | Key::Run => false,
         };
         let gone: Vec<Key> = self.selected.iter().filter(|key| in_scope(key) && !now.contains(*key)).cloned().collect();
         for key in &gone {
@@ -97,7 +97,7 @@ impl Watched {
             Key::Object { kind: of, namespace, .. } => {
                 *of == kind && (scope.is_none() || namespace.as_deref() == scope)
             }
-            Key::Schedule(_) => false,
+            Key::Schedule(_) | Key::Run => false,
         };
         self.selected.retain(|key| !is_hidden(key));
         self.last_known.retain(|key, _| !is_hidden(key));

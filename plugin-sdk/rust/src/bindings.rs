@@ -30,3 +30,22 @@ pub mod policy {
         },
     });
 }
+
+/// The world of tasks; all that it imports is the first one's.
+pub mod task {
+    wit_bindgen::generate!({
+        world: "task",
+        path: "../wit",
+        pub_export_macro: true,
+        export_macro_name: "export_task",
+        default_bindings_module: "tenure_plugin::bindings::task",
+        with: {
+            "tenure:plugin/types@0.1.0": super::tenure::plugin::types,
+            "tenure:plugin/kubernetes-read@0.1.0": super::tenure::plugin::kubernetes_read,
+            "tenure:plugin/kubernetes-write@0.1.0": super::tenure::plugin::kubernetes_write,
+            "tenure:plugin/leadership@0.1.0": super::tenure::plugin::leadership,
+            "tenure:plugin/settings@0.1.0": super::tenure::plugin::settings,
+            "tenure:plugin/log@0.1.0": super::tenure::plugin::log,
+        },
+    });
+}

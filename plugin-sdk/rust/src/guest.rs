@@ -1,5 +1,5 @@
 //! The seam between the contract's types and the crate's own, and what runs around a reconcile: settings, the panic hook,
-//! the log. Owns no decision. Public only for [`reconciler!`](crate::reconciler) and
+//! the log. Owns no decision. Public only for [`reconciler!`](crate::reconciler), [`task!`](crate::task!) and
 //! [`lock_policy!`](crate::lock_policy).
 
 #[cfg(target_family = "wasm")]
@@ -8,7 +8,7 @@ mod exports;
 mod imports;
 
 #[cfg(target_family = "wasm")]
-pub use exports::{PolicySlot, Slot};
+pub use exports::{PolicySlot, Slot, run};
 #[cfg(target_family = "wasm")]
 pub use imports::{Imports, ReadingImports};
 

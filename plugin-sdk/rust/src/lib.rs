@@ -52,6 +52,7 @@ mod object;
 mod options;
 mod policy;
 mod reconcile;
+mod task;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 
@@ -62,6 +63,7 @@ pub use object::{Kind, Metadata, ObjectRef, PartialObject};
 pub use options::{DeleteOptions, EventType, GetOptions, ListOptions, PatchType, Propagation, WriteOptions};
 pub use policy::{Candidate, LockPolicy, LockRecord, Observation, Role, Verdict};
 pub use reconcile::{Cause, Outcome, Reconciler, Request};
+pub use task::Task;
 
 /// Makes the type a plugin: exports what the contract's `reconciler` world asks for. Once in a crate, in guests only; a
 /// native build of the crate exports nothing, so that plugins can be linked side by side into one test.
@@ -94,6 +96,33 @@ macro_rules! reconciler {
             }
 
     $crate::bindings::export_reconciler!(Exported with_types_in $crate::bindings);
+        };
+    };
+}
+
+/// Makes the type a task: exports what the contract's `task` world asks for. Once in a crate, in guests only.
+///
+/// `task!(Type, reads_only)` leaves the import `kubernetes-write` out, as with [`reconciler!`].
+#[macro_export]
+macro_rules! task {
+    ($task:ty) => {
+        $crate::task!($task, $crate::guest::Imports);
+    };
+    ($task:ty, reads_only) => {
+        $crate::task!($task, $crate::guest::ReadingImports);
+    };
+    ($task:ty, $imports:path) => {
+        #[cfg(target_family = "wasm")]
+        const _: () = {
+            struct Exported;
+
+            impl $crate::bindings::task::Guest for Exported {
+                fn run() -> ::std::result::Result<(), $crate::bindings::Error> {
+                    $crate::guest::run::<$task>($imports)
+                }
+            }
+
+    $crate::bindings::task::export_task!(Exported with_types_in $crate::bindings::task);
         };
     };
 }

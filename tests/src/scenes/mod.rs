@@ -6,6 +6,7 @@ pub mod finalizers;
 pub mod handover;
 pub mod reload;
 pub mod stopped_writes;
+pub mod task;
 
 use serde_json::json;
 

@@ -30,7 +30,7 @@ fn a_module_cut_short_anywhere_is_refused() {
 fn a_component_of_another_world_is_refused_with_what_it_exports() {
     let refused = refusal(&fixtures::wrong_world());
     assert!(matches!(refused, LoadError::WrongWorld { .. }));
-    assert!(refused.to_string().ends_with("this one exports run"), "{refused}");
+    assert!(refused.to_string().ends_with("this one exports walk"), "{refused}");
 }
 
 #[test]

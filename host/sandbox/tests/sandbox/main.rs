@@ -6,4 +6,5 @@ mod hostile;
 mod limits;
 mod load;
 mod policy;
+mod task;
 mod wasi;

@@ -1,10 +1,10 @@
-//! One plugin instance: made at the first call, kept for the next.
+//! One plugin instance: made at the first call, kept for the next. A task has one call only.
 
 use std::{cell::RefCell, sync::Once, time::Duration};
 
 use super::imports::{ReadingImports, emit};
 use crate::{
-    Cluster, Error, LockPolicy, ObjectRef, Observation, Outcome, Reader, Reconciler, Request, Result, Verdict,
+    Cluster, Error, LockPolicy, ObjectRef, Observation, Outcome, Reader, Reconciler, Request, Result, Task, Verdict,
     bindings, host::Host, log::Level, policy,
 };
 use bindings::policy::tenure::plugin::lock_policy_types as contract;
@@ -72,6 +72,15 @@ impl<P: LockPolicy> PolicySlot<P> {
         };
         policy.decide(&observation.into(), reader).into()
     }
+}
+
+/// Runs a task, which calls the host by `imports`.
+///
+/// # Errors
+/// What the task answers; before that, settings that do not fit it.
+pub fn run<T: Task>(imports: impl Host + 'static) -> Result<(), bindings::Error> {
+    log_panics();
+    settings().and_then(T::new).and_then(|task| task.run(&Cluster::new(imports))).map_err(Into::into)
 }
 
 fn settings<T: serde::de::DeserializeOwned>() -> Result<T> {

@@ -19,6 +19,7 @@ mod reload;
 mod requests;
 pub(crate) mod rights;
 mod stopped_writes;
+mod tasks;
 
 use std::time::Duration;
 
