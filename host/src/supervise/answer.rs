@@ -1,7 +1,7 @@
 //! Errors of the house in the words of the contract, and what is read out of a guest's JSON before it is let through.
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tenure_capability::Reason;
 use tenure_cluster::{ApiError, ApiStatus, ResolveError, ResourceKey, WriteError};
 use tenure_console::CallResult;
@@ -118,40 +118,68 @@ pub(crate) fn json(body: &str) -> Result<Value, Error> {
     serde_json::from_str(body).map_err(|error| bad_request(format!("the body is not JSON: {error}")))
 }
 
-/// The body of a create: agrees with the reference, and carries its name, or for a reference that ends in `-` that as
-/// generateName.
-pub(crate) fn new_body_of(object: &ObjectRef, body: &str) -> Result<Value, Error> {
-    let unnamed = ObjectRef { name: String::new(), ..object.clone() };
-    let generated = object.name.ends_with('-');
-    let mut value = if generated { body_of_unnamed(&unnamed, json(body)?)? } else { body_of(object, None, body)? };
-    let field = if generated { "generateName" } else { "name" };
-    let root = value.as_object_mut().ok_or_else(|| bad_request("the body is not a JSON object"))?;
-    let metadata = root.entry("metadata").or_insert_with(|| Value::Object(serde_json::Map::new()));
-    let metadata = metadata.as_object_mut().ok_or_else(|| bad_request("the body's metadata is not a JSON object"))?;
-    metadata.insert(field.to_owned(), Value::String(object.name.clone()));
-    Ok(value)
-}
-
-fn body_of_unnamed(object: &ObjectRef, value: Value) -> Result<Value, Error> {
+/// The body of a create: as [`whole_body_of`], but a reference whose name ends in `-` asks for a generated name.
+pub(crate) fn new_body_of(object: &ObjectRef, subresource: Option<&str>, body: &str) -> Result<Value, Error> {
+    if !object.name.ends_with('-') {
+        return whole_body_of(object, subresource, body);
+    }
+    let value = json(body)?;
     if value.pointer("/metadata/name").is_some() {
         return Err(bad_request("the reference asks for a generated name, the body has a metadata.name: leave it out"));
     }
-    agree(object, true, value)
+    let unnamed = ObjectRef { name: String::new(), ..object.clone() };
+    let kind_too = has_kind_of_object(subresource);
+    complete(object, kind_too, "generateName", agree(&unnamed, kind_too, value)?)
 }
 
-/// The body a guest wants to store, once it agrees with the reference about what it is.
-///
-/// A subresource other than status has a kind of its own (`Scale`), which only the server can judge.
+/// The body of a replace or an apply: agrees with the reference, which says what it leaves out. The API server knows neither
+/// a custom resource's kind nor the name in an apply from the path alone, and no guest should have to say them twice.
+pub(crate) fn whole_body_of(object: &ObjectRef, subresource: Option<&str>, body: &str) -> Result<Value, Error> {
+    complete(object, has_kind_of_object(subresource), "name", body_of(object, subresource, body)?)
+}
+
+/// What a guest wants to lay over an object, once it agrees with the reference about what it is.
 pub(crate) fn body_of(object: &ObjectRef, subresource: Option<&str>, body: &str) -> Result<Value, Error> {
-    agree(object, subresource.is_none_or(|subresource| subresource == "status"), json(body)?)
+    agree(object, has_kind_of_object(subresource), json(body)?)
+}
+
+/// A subresource other than status has a kind of its own (`Scale`, `Eviction`), which only the server can judge.
+fn has_kind_of_object(subresource: Option<&str>) -> bool {
+    subresource.is_none_or(|subresource| subresource == "status")
+}
+
+/// Writes into a body what it leaves out and the reference says.
+fn complete(object: &ObjectRef, kind_too: bool, name_field: &str, mut body: Value) -> Result<Value, Error> {
+    let set = |fields: &mut Map<String, Value>, field: &str, value: &str| {
+        if fields.get(field).is_none_or(Value::is_null) {
+            fields.insert(field.to_owned(), value.into());
+        }
+    };
+    let metadata = metadata_of(&mut body)?;
+    set(metadata, name_field, &object.name);
+    if let Some(namespace) = object.namespace.as_deref().filter(|namespace| !namespace.is_empty()) {
+        set(metadata, "namespace", namespace);
+    }
+    if kind_too && let Some(fields) = body.as_object_mut() {
+        set(fields, "apiVersion", &object.kind.api_version);
+        set(fields, "kind", &object.kind.kind);
+    }
+    Ok(body)
+}
+
+/// A body's metadata, made where there is none.
+fn metadata_of(body: &mut Value) -> Result<&mut Map<String, Value>, Error> {
+    let fields = body.as_object_mut().ok_or_else(|| bad_request("the body is not a JSON object"))?;
+    let metadata = fields.entry("metadata").or_insert(Value::Null);
+    if metadata.is_null() {
+        *metadata = Value::Object(Map::new());
+    }
+    metadata.as_object_mut().ok_or_else(|| bad_request("the body's metadata is not a JSON object"))
 }
 
 /// Writes into a body which object is meant, and no other of its name.
 pub(crate) fn set_uid(body: &mut Value, uid: &str) -> Result<(), Error> {
-    let root = body.as_object_mut().ok_or_else(|| bad_request("the body is not a JSON object"))?;
-    let metadata = root.entry("metadata").or_insert_with(|| Value::Object(serde_json::Map::new()));
-    let metadata = metadata.as_object_mut().ok_or_else(|| bad_request("the body's metadata is not a JSON object"))?;
-    metadata.insert("uid".to_owned(), Value::String(uid.to_owned()));
+    metadata_of(body)?.insert("uid".to_owned(), Value::String(uid.to_owned()));
     Ok(())
 }
 
@@ -362,7 +390,7 @@ mod tests {
             let body = format!("{{\"data\":{body}}}");
             // The stack that a worker thread has.
             let judged = std::thread::Builder::new().stack_size(2 << 20).spawn(move || {
-                [body_of(&reference(), None, &body), new_body_of(&reference(), &body), json(&body)]
+                [body_of(&reference(), None, &body), new_body_of(&reference(), None, &body), json(&body)]
                     .map(|result| result.expect_err("too deep").reason)
             });
             assert_eq!(judged.expect("a thread").join().expect("no panic"), ["BadRequest"; 3]);
@@ -374,14 +402,14 @@ mod tests {
         let spoofed = r#"{"metadata":{"managedFields":[{"manager":"kubectl"}]}}"#;
         let emptied = r#"{"metadata":{"managedFields":[{}]}}"#;
         for body in [spoofed, emptied, r#"{"metadata":{"managedFields":null}}"#] {
-            for refused in [body_of(&reference(), None, body), new_body_of(&reference(), body)] {
+            for refused in [body_of(&reference(), None, body), new_body_of(&reference(), None, body)] {
                 assert!(refused.unwrap_err().message.contains("managedFields"), "{body}");
             }
             assert!(body_of(&reference(), Some("status"), body).is_err(), "{body}");
             assert!(body_of(&reference(), Some("scale"), body).is_err(), "{body}");
         }
         let generated = ObjectRef { name: "b-".into(), ..reference() };
-        assert!(new_body_of(&generated, spoofed).is_err());
+        assert!(new_body_of(&generated, None, spoofed).is_err());
     }
 
     #[test]
@@ -418,11 +446,34 @@ mod tests {
     }
 
     #[test]
-    fn a_create_carries_the_name_of_its_reference() {
-        let created = new_body_of(&reference(), "{}").unwrap();
-        assert_eq!(created, json!({"metadata": {"name": "b"}}));
+    fn a_whole_body_is_told_what_the_reference_says() {
+        let whole = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "b", "namespace": "a"}});
+        for body in ["{}", r#"{"metadata":null}"#, r#"{"kind":null,"metadata":{"name":null}}"#, &whole.to_string()] {
+            assert_eq!(whole_body_of(&reference(), None, body), Ok(whole.clone()), "{body}");
+            assert_eq!(new_body_of(&reference(), None, body), Ok(whole.clone()), "{body}");
+        }
+        assert_eq!(body_of(&reference(), None, "{}"), Ok(json!({})), "a patch says what it changes, and no more");
+        let cluster_scoped = ObjectRef { namespace: None, ..reference() };
+        let completed = whole_body_of(&cluster_scoped, None, "{}").unwrap();
+        assert_eq!(completed["metadata"], json!({"name": "b"}));
+        assert!(whole_body_of(&reference(), None, "[]").unwrap_err().message.contains("not a JSON object"));
+        assert!(whole_body_of(&reference(), None, r#"{"metadata":7}"#).unwrap_err().message.contains("metadata"));
+    }
+
+    #[test]
+    fn a_body_of_a_subresource_keeps_its_own_kind() {
+        let scale = whole_body_of(&reference(), Some("scale"), r#"{"kind":"Scale"}"#).unwrap();
+        assert_eq!(scale, json!({"kind": "Scale", "metadata": {"name": "b", "namespace": "a"}}));
+        let eviction = new_body_of(&reference(), Some("eviction"), r#"{"kind":"Eviction"}"#).unwrap();
+        assert_eq!(eviction, json!({"kind": "Eviction", "metadata": {"name": "b", "namespace": "a"}}));
+        assert_eq!(whole_body_of(&reference(), Some("status"), "{}").unwrap()["kind"], "ConfigMap");
+    }
+
+    #[test]
+    fn a_reference_that_ends_in_a_dash_asks_for_a_generated_name() {
         let generated = ObjectRef { name: "b-".into(), ..reference() };
-        assert_eq!(new_body_of(&generated, "{}"), Ok(json!({"metadata": {"generateName": "b-"}})));
-        assert!(new_body_of(&generated, r#"{"metadata":{"name":"x"}}"#).is_err());
+        let created = new_body_of(&generated, None, "{}").unwrap();
+        assert_eq!(created["metadata"], json!({"generateName": "b-", "namespace": "a"}));
+        assert!(new_body_of(&generated, None, r#"{"metadata":{"name":"x"}}"#).is_err());
     }
 }

@@ -334,7 +334,7 @@ impl Host for Guest {
 
     async fn create(&self, object: ObjectRef, body: String, options: WriteOptions) -> Result<String, Error> {
         let result = async {
-            let value = answer::new_body_of(&object, &body)?;
+            let value = answer::new_body_of(&object, options.subresource.as_deref(), &body)?;
             let labels = answer::labels_of(&value);
             let resolved = self.resolve(&object.kind).await?;
             let intent = Intent { verb: Verb::Create, object: &object, resolved, options: &options, labels };
@@ -351,7 +351,7 @@ impl Host for Guest {
 
     async fn replace(&self, object: ObjectRef, body: String, options: WriteOptions) -> Result<String, Error> {
         let result = async {
-            let value = answer::body_of(&object, options.subresource.as_deref(), &body)?;
+            let value = answer::whole_body_of(&object, options.subresource.as_deref(), &body)?;
             let labels = answer::labels_of(&value);
             let resolved = self.resolve(&object.kind).await?;
             let body = self.bound_body(&resolved.resource, &object, &options, value, &labels)?.to_string();
@@ -402,7 +402,7 @@ impl Host for Guest {
         options: WriteOptions,
     ) -> Result<String, Error> {
         let result = async {
-            let value = answer::body_of(&object, options.subresource.as_deref(), &body)?;
+            let value = answer::whole_body_of(&object, options.subresource.as_deref(), &body)?;
             let labels = answer::labels_of(&value);
             let resolved = self.resolve(&object.kind).await?;
             let body = self.bound_body(&resolved.resource, &object, &options, value, &labels)?.to_string();

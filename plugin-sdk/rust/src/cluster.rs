@@ -3,7 +3,6 @@
 use std::{ops::Deref, rc::Rc, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
 
 use crate::{
     DeleteOptions, Error, EventType, GetOptions, Kind, ListOptions, ObjectRef, PatchType, Result, WriteOptions,
@@ -94,7 +93,7 @@ impl Cluster {
         Self { reader: Reader { host: Rc::clone(&host) as Rc<dyn Reads> }, host }
     }
 
-    /// Stores a new object. What the reference says (apiVersion, kind, namespace, name) is filled in where the body lacks it.
+    /// Stores a new object. What the reference says (apiVersion, kind, namespace, name) the body may leave out.
     ///
     /// # Errors
     /// `AlreadyExists`, and what the API answers otherwise.
@@ -112,7 +111,7 @@ impl Cluster {
         body: &impl Serialize,
         options: &WriteOptions,
     ) -> Result<T> {
-        read(object, &self.host.create(object, &complete(object, body)?, options)?)
+        read(object, &self.host.create(object, &serde_json::to_string(body)?, options)?)
     }
 
     /// Stores over an existing object. With the `metadata.resourceVersion` that was read, a change in between is a
@@ -134,7 +133,7 @@ impl Cluster {
         body: &impl Serialize,
         options: &WriteOptions,
     ) -> Result<T> {
-        read(object, &self.host.replace(object, &complete(object, body)?, options)?)
+        read(object, &self.host.replace(object, &serde_json::to_string(body)?, options)?)
     }
 
     /// Lays `body` over the stored object (RFC 7386). With `metadata.resourceVersion` in it, a change in between is a
@@ -170,7 +169,7 @@ impl Cluster {
 
     /// Server-side apply under the plugin's own field manager: `body` is everything this plugin wants of the object. What it
     /// applied before and leaves out now is removed, unless somebody else owns it too. An object that is not there is
-    /// created; `metadata.uid` in the body forbids that. The reference is filled in as in [`create`](Self::create).
+    /// created; `metadata.uid` in the body forbids that. What the reference says may be left out, as in [`create`](Self::create).
     ///
     /// # Errors
     /// `Conflict` where another manager owns a field with another value; [`Error::causes`] names the fields.
@@ -189,7 +188,7 @@ impl Cluster {
         force: bool,
         options: &WriteOptions,
     ) -> Result<T> {
-        read(object, &self.host.apply(object, &complete(object, body)?, force, options)?)
+        read(object, &self.host.apply(object, &serde_json::to_string(body)?, force, options)?)
     }
 
     /// Deletes. [`DeleteOptions::exactly`] spares an object that changed, or came back, since it was read.
@@ -239,64 +238,4 @@ impl Cluster {
 fn read<T: DeserializeOwned>(object: &ObjectRef, json: &str) -> Result<T> {
     serde_json::from_str(json)
         .map_err(|error| Error::guest(format!("{object}: the object does not fit the plugin's type: {error}")))
-}
-
-/// Fills in what the reference already says. A contradiction stays: the host refuses it with a better message.
-fn complete(object: &ObjectRef, body: &impl Serialize) -> Result<String> {
-    let mut body = serde_json::to_value(body)?;
-    let Some(fields) = body.as_object_mut() else {
-        return Err(Error::guest(format!("{object}: the body must be a JSON object")));
-    };
-    fields.entry("apiVersion").or_insert_with(|| object.kind.api_version.as_str().into());
-    fields.entry("kind").or_insert_with(|| object.kind.kind.as_str().into());
-    let metadata = fields.entry("metadata").or_insert_with(|| Value::Object(serde_json::Map::new()));
-    let Some(metadata) = metadata.as_object_mut() else {
-        return Err(Error::guest(format!("{object}: metadata must be a JSON object")));
-    };
-    if let Some(namespace) = &object.namespace {
-        metadata.entry("namespace").or_insert_with(|| namespace.as_str().into());
-    }
-    let name_field = if object.name.ends_with('-') { "generateName" } else { "name" };
-    metadata.entry(name_field).or_insert_with(|| object.name.as_str().into());
-    Ok(serde_json::to_string(&body)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_body_is_completed_from_its_reference() {
-        let completed = complete(&ObjectRef::config_map("shop", "prices"), &json!({ "data": {} })).expect("an object");
-        assert_eq!(
-            serde_json::from_str::<Value>(&completed).expect("JSON"),
-            json!({
-                "apiVersion": "v1", "kind": "ConfigMap", "data": {},
-                "metadata": { "namespace": "shop", "name": "prices" }
-            })
-        );
-    }
-
-    #[test]
-    fn a_name_ending_in_a_dash_becomes_a_generate_name() {
-        let completed = complete(&ObjectRef::config_map("shop", "job-"), &json!({})).expect("an object");
-        let metadata = &serde_json::from_str::<Value>(&completed).expect("JSON")["metadata"];
-        assert_eq!(metadata["generateName"], "job-");
-        assert!(metadata.get("name").is_none());
-    }
-
-    #[test]
-    fn a_contradiction_is_left_for_the_host_to_refuse() {
-        let body = json!({ "metadata": { "name": "other" } });
-        let completed = complete(&ObjectRef::config_map("shop", "prices"), &body).expect("an object");
-        assert_eq!(serde_json::from_str::<Value>(&completed).expect("JSON")["metadata"]["name"], "other");
-    }
-
-    #[test]
-    fn a_body_that_is_no_object_is_the_plugins_failure() {
-        let refused = complete(&ObjectRef::config_map("shop", "prices"), &json!([1])).expect_err("a list");
-        assert_eq!(*refused.reason(), crate::Reason::Guest);
-    }
 }

@@ -235,14 +235,14 @@ impl Reads for FakeCluster {
 
 impl Host for FakeCluster {
     fn create(&self, object: &ObjectRef, body: &str, options: &WriteOptions) -> Result<String> {
-        let body = checked(object, body)?;
+        let body = whole(object, body)?;
         self.write(Verb::Create, object, body, options.dry_run, |store, body| {
             store.create(PLUGIN_UPDATES, object, body.clone())
         })
     }
 
     fn replace(&self, object: &ObjectRef, body: &str, options: &WriteOptions) -> Result<String> {
-        let (body, status) = (checked(object, body)?, is_status(options)?);
+        let (body, status) = (whole(object, body)?, is_status(options)?);
         self.write(Verb::Replace, object, body, options.dry_run, |store, body| {
             store.replace(PLUGIN_UPDATES, object, body, status)
         })
@@ -266,7 +266,7 @@ impl Host for FakeCluster {
     }
 
     fn apply(&self, object: &ObjectRef, body: &str, force: bool, options: &WriteOptions) -> Result<String> {
-        let body = checked(object, body)?;
+        let body = whole(object, body)?;
         self.write(Verb::Apply, object, body, options.dry_run, |store, body| store.apply(PLUGIN, object, body, force))
     }
 
@@ -292,20 +292,24 @@ impl Host for FakeCluster {
     }
 }
 
-/// The object's own names must agree with the reference, as the host demands.
-fn checked(object: &ObjectRef, body: &str) -> Result<Value> {
-    let body: Value = serde_json::from_str(body)?;
-    let metadata = &body["metadata"];
-    let named = if object.name.ends_with('-') { &metadata["generateName"] } else { &metadata["name"] };
-    let agrees = body["apiVersion"] == object.kind.api_version.as_str()
-        && body["kind"] == object.kind.kind.as_str()
-        && named == object.name.as_str()
-        && metadata["namespace"].as_str() == object.namespace.as_deref();
-    if agrees {
-        Ok(body)
-    } else {
-        Err(Error::new(Reason::BadRequest, format!("the body does not agree with the reference {object}")))
+/// A whole body as the host passes it on: what the reference says and the body leaves out is filled in, and nothing may
+/// contradict it.
+fn whole(object: &ObjectRef, body: &str) -> Result<Value> {
+    let refused = |what: &str| Error::new(Reason::BadRequest, format!("{object}: {what}"));
+    let mut body: Value = serde_json::from_str(body)?;
+    let fields = body.as_object_mut().ok_or_else(|| refused("the body is not a JSON object"))?;
+    let api_version = fields.entry("apiVersion").or_insert_with(|| object.kind.api_version.as_str().into());
+    let mut agrees = *api_version == object.kind.api_version.as_str();
+    agrees &= *fields.entry("kind").or_insert_with(|| object.kind.kind.as_str().into()) == object.kind.kind.as_str();
+    let metadata = fields.entry("metadata").or_insert_with(|| json!({}));
+    let metadata = metadata.as_object_mut().ok_or_else(|| refused("the body's metadata is not a JSON object"))?;
+    let name_field = if object.name.ends_with('-') { "generateName" } else { "name" };
+    agrees &= *metadata.entry(name_field).or_insert_with(|| object.name.as_str().into()) == object.name.as_str();
+    if let Some(namespace) = &object.namespace {
+        metadata.entry("namespace").or_insert_with(|| namespace.as_str().into());
     }
+    agrees &= metadata.get("namespace").and_then(Value::as_str) == object.namespace.as_deref();
+    if agrees { Ok(body) } else { Err(refused("the body does not agree with the reference")) }
 }
 
 fn is_status(options: &WriteOptions) -> Result<bool> {
@@ -313,5 +317,31 @@ fn is_status(options: &WriteOptions) -> Result<bool> {
         None => Ok(false),
         Some("status") => Ok(true),
         Some(other) => Err(Error::new(Reason::NotFound, format!("the fake cluster has no subresource {other:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_completed_from_its_reference() {
+        let whole = whole(&ObjectRef::config_map("shop", "prices"), r#"{"data":{}}"#).expect("an object");
+        let metadata = json!({ "namespace": "shop", "name": "prices" });
+        assert_eq!(whole, json!({ "apiVersion": "v1", "kind": "ConfigMap", "data": {}, "metadata": metadata }));
+    }
+
+    #[test]
+    fn a_name_ending_in_a_dash_becomes_a_generate_name() {
+        let whole = whole(&ObjectRef::config_map("shop", "job-"), "{}").expect("an object");
+        assert_eq!(whole["metadata"], json!({ "namespace": "shop", "generateName": "job-" }));
+    }
+
+    #[test]
+    fn a_contradiction_and_what_is_no_object_are_refused_as_the_host_does() {
+        for body in [r#"{"metadata":{"name":"other"}}"#, r#"{"kind":"Secret"}"#, "[1]", r#"{"metadata":7}"#] {
+            let refused = whole(&ObjectRef::config_map("shop", "prices"), body).expect_err(body);
+            assert_eq!(*refused.reason(), Reason::BadRequest, "{body}");
+        }
     }
 }
