@@ -62,6 +62,36 @@ async fn status_shows_lock_and_plugins_as_table_and_json() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn status_shows_each_lock_that_is_held_and_calls_the_holder_unknown_where_they_disagree() {
+    let mut world = World::new(Options::default()).await;
+    world.start_with("replica-0", &[("TENURE_ELECTION_RESOURCE_LOCK", "configmapsleases")]).await;
+    world.leader().await;
+    let kubeconfig = world.kubeconfig("person", None).await.display().to_string();
+    let locks = || {
+        let output = Command::new(program())
+            .args(["status", "--kubeconfig", &kubeconfig, "--lease", "tenure", "-o", "json"])
+            .args(["--resource-lock", "configmapsleases"])
+            .output()
+            .expect("the program runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).expect("JSON")["locks"].clone()
+    };
+    let shown = tokio::task::block_in_place(locks);
+    let holders = [&shown[0]["holder"], &shown[1]["holder"]];
+    assert!(holders[0].as_str().is_some_and(|holder| holder.starts_with("replica-0_")), "{shown}");
+    assert_eq!(holders[0], holders[1]);
+    assert_eq!(shown[0]["term"], shown[1]["term"]);
+    assert_eq!((&shown[0]["name"], &shown[1]["name"]), (&json!("tenure"), &json!("tenure (configmaps)")));
+
+    world.replica("replica-0").kill();
+    world.edit_lease(json!({ "spec": { "holderIdentity": "somebody" } })).await;
+    let shown = tokio::task::block_in_place(locks);
+    for lock in [&shown[0], &shown[1]] {
+        assert_eq!(lock["holder"], "leaderelection.k8s.io/unknown", "{shown}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_single_replica_works_without_a_lock() {
     let mut world = World::new(Options { profile: "single", ..Options::default() }).await;
     world.start("only").await;

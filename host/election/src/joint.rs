@@ -63,8 +63,8 @@ impl JointElector {
         let mut joint = Self {
             parts: (0..locks).map(part).collect(),
             shown,
-            settings: settings.clone(),
-            identity: identity.clone(),
+            settings,
+            identity,
             running: None,
             half_since: None,
             apart_since: None,

@@ -3,6 +3,7 @@
 //! ```console
 //! $ cargo run -p tenure-lease --example leader -- candidate-1
 //! ```
+#![expect(clippy::print_stderr, reason = "a program that tells people what it does")]
 
 use std::sync::Arc;
 
