@@ -51,6 +51,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("prefer-zone", &["tenure-plugin"]),
     // Around it. Whole-host tests see the host as a program; of its rooms only those a test needs to set the stage.
     ("tenure-simulator", &["tenure-election"]),
+    (
+        "tenure-fuzz",
+        &[
+            "tenure-capability",
+            "tenure-cluster",
+            "tenure-lease",
+            "tenure-plugin-source",
+            "tenure-reconcile",
+            "tenure-sandbox",
+            "tenure-settings",
+            "tenure-simulator",
+        ],
+    ),
     ("tenure-tests", &["tenure-control-plane", "tenure-local-cluster", "tenure-plugin-source"]),
     ("errand", &["tenure-plugin"]),
     ("lookout", &["tenure-plugin"]),

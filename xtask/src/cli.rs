@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Image(ImageArgs),
     /// Elections under faults, from seeds; the last line says how long, which faults, how many terms and violations.
     Simulate(SimulateArgs),
+    /// Look for inputs that break what reads them. Needs a nightly compiler; installs cargo-fuzz where it is missing.
+    Fuzz(FuzzArgs),
     /// A real Kubernetes to test on.
     #[command(subcommand)]
     Cluster(ClusterCommand),
@@ -294,6 +296,17 @@ pub(crate) struct SimulateArgs {
     #[arg(long, value_name = "PART", num_args = 0..=1, default_missing_value = "")]
     #[arg(conflicts_with_all = ["seed", "hours", "swarm", "trace", "moving"])]
     pub(crate) mutations: Option<String>,
+}
+
+/// `cargo xtask fuzz`.
+#[derive(Debug, Args)]
+pub(crate) struct FuzzArgs {
+    /// Only this target: one of fuzz/targets.
+    #[arg(value_name = "TARGET")]
+    pub(crate) target: Option<String>,
+    /// How long each target is fuzzed.
+    #[arg(long, default_value_t = 60, value_name = "N")]
+    pub(crate) seconds: u32,
 }
 
 /// `cargo xtask long`.

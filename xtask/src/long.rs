@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::cli::LongArgs;
+use crate::cli::{FuzzArgs, LongArgs};
 use crate::process;
 use crate::steps::Steps;
 use crate::workspace::{PURE_ROOMS, TEST_FEATURES, Workspace, in_ci};
-use crate::{check, image, mutations, plugins, simulate, test};
+use crate::{check, fuzz, image, mutations, plugins, simulate, test};
 
 const LIMIT: Duration = Duration::from_secs(2 * 60 * 60);
 
@@ -15,6 +15,9 @@ const PROPERTY_CASES: &str = "20000";
 
 /// How much of the simulated elections, from fresh seeds.
 const SIMULATED_HOURS: f64 = 20_000.0;
+
+/// Of each fuzz target.
+const FUZZ_SECONDS: u32 = 10 * 60;
 
 /// `cargo xtask long`.
 pub(crate) fn run(workspace: &Workspace, args: &LongArgs) -> anyhow::Result<()> {
@@ -36,6 +39,7 @@ pub(crate) fn run(workspace: &Workspace, args: &LongArgs) -> anyhow::Result<()> 
     })?;
     let advice = "write the scenario that notices, or find out why the rule does nothing";
     steps.step("each rule taken out", advice, || mutations::run(workspace, ""))?;
+    fuzz::all(workspace, &mut steps, &FuzzArgs { target: None, seconds: FUZZ_SECONDS })?;
     steps.step("wasm target", plugins::TARGET_ADVICE, || plugins::install_target(workspace))?;
     steps.step("plugins", plugins::BUILD_ADVICE, || plugins::build_for_tests(workspace))?;
     let programs = test::kubernetes(workspace, &mut steps)?;

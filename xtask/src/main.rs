@@ -1,4 +1,4 @@
-//! The project's own commands: demo, test, check, plugins, bench, long, simulate, cluster.
+//! The project's own commands: demo, test, check, plugins, bench, long, simulate, fuzz, cluster.
 //!
 //! Runs cargo, go, the programs they build, and kubectl. Sees none of the project's crates: what the demo claims it
 //! has observed, it has observed from outside, through the Kubernetes API.
@@ -11,6 +11,7 @@ mod cli;
 mod cluster;
 mod demo;
 mod deploy;
+mod fuzz;
 mod go;
 mod image;
 mod long;
@@ -59,6 +60,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Long(args) => long::run(&workspace, &args),
         Command::Image(args) => image::run(&workspace, &args),
         Command::Simulate(args) => simulate::run(&workspace, &args),
+        Command::Fuzz(args) => fuzz::run(&workspace, &args),
         Command::Cluster(command) => cluster::run(&workspace, &command),
     }
 }

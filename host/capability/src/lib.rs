@@ -9,6 +9,8 @@ mod capability;
 mod decision;
 mod missing;
 mod pattern;
+#[cfg(any(test, feature = "plain-reading"))]
+pub mod plain_reading;
 mod protected;
 mod request;
 mod role;

@@ -2,24 +2,8 @@
 
 use proptest::prelude::*;
 
-use crate::{Capability, Decision, PLUGIN_LABEL, Protected, Request, Rule, Verb, missing};
-
-const GROUPS: [&str; 4] = ["", "apps", "rbac.authorization.k8s.io", "example.com"];
-const RESOURCES: [&str; 8] =
-    ["configmaps", "secrets", "pods", "deployments", "roles", "namespaces", "leases", "widgets"];
-const SUBRESOURCES: [&str; 3] = ["status", "exec", "scale"];
-const NAMESPACES: [&str; 6] = ["team-a", "team-b", "prod", "tenure-system", "tenure-plugins", "locks"];
-const PATTERNS: [&str; 6] = ["*", "team-*", "*-a", "prod", "tenure-system", "t*-*"];
-const NAMES: [&str; 4] = ["one", "two", "lock", "tenure-system"];
-const VERBS: [&str; 6] = ["get", "list", "create", "patch", "deletecollection", "*"];
-
-fn protected() -> Protected {
-    Protected {
-        host_namespaces: vec!["tenure-system".to_owned()],
-        locks: vec![("locks".to_owned(), "lock".to_owned()), ("tenure-system".to_owned(), "lock".to_owned())],
-        plugin_namespaces: vec!["tenure-plugins".to_owned()],
-    }
-}
+use crate::plain_reading::{self, GROUPS, NAMES, NAMESPACES, PATTERNS, RESOURCES, SUBRESOURCES, VERBS, protected};
+use crate::{Capability, Decision, PLUGIN_LABEL, Request, Rule, Verb, missing};
 
 fn list(words: &'static [&'static str], at_least: usize) -> impl Strategy<Value = Vec<String>> {
     prop::collection::vec(prop::sample::select(words).prop_map(str::to_owned), at_least..3)
@@ -83,52 +67,8 @@ fn asked() -> impl Strategy<Value = Asked> {
         })
 }
 
-/// The rules, read once more: sentence by sentence, without the order and the shortcuts of the real one.
 fn reread(grant: &[Rule], asked: &Asked) -> bool {
-    let Asked { verb, group, resource, subresource, namespace, name, ref labels } = *asked;
-    let has = |list: &[String], word: &str| list.iter().any(|one| one == word);
-    let reads = ["get", "list", "watch"].contains(&verb.as_str());
-    let many = ["list", "watch"].contains(&verb.as_str());
-    // Never, whatever the grant says.
-    let never = [
-        subresource.is_some_and(|sub| ["proxy", "exec", "attach", "portforward", "token"].contains(&sub)),
-        !labels.is_empty(),
-        namespace == Some("tenure-system"),
-        namespace == Some("tenure-plugins") && group.is_empty() && resource == "configmaps",
-        group.is_empty() && resource == "configmaps" && namespace == Some("locks") && name == Some("lock"),
-        group.is_empty()
-            && resource == "configmaps"
-            && verb == Verb::DeleteCollection
-            && (namespace == Some("locks") || namespace.is_none()),
-        group.is_empty() && resource == "configmaps" && namespace.is_none() && name == Some("lock") && !many,
-        group.is_empty() && resource == "namespaces" && !reads && name == Some("tenure-system"),
-        group.is_empty() && resource == "namespaces" && verb == Verb::DeleteCollection,
-    ];
-    if never.contains(&true) {
-        return false;
-    }
-    let explicit = matches!(
-        (group, resource),
-        ("", "secrets" | "pods") | ("apps", "deployments") | ("rbac.authorization.k8s.io", _)
-    );
-    let token = subresource.map_or(resource.to_owned(), |sub| format!("{resource}/{sub}"));
-    grant.iter().any(|rule| {
-        let by_star = subresource.is_some_and(|sub| has(&rule.resources, &format!("*/{sub}")));
-        let in_group = has(&rule.api_groups, group) || (!explicit && has(&rule.api_groups, "*"));
-        let of_resource = has(&rule.resources, &token) || (!explicit && (by_star || has(&rule.resources, "*")));
-        let with_verb = has(&rule.verbs, verb.as_str()) || has(&rule.verbs, "*");
-        let unnamed = rule.resource_names.is_empty();
-        let nameless = [Verb::Create, Verb::DeleteCollection].contains(&verb) || name.is_none();
-        let by_name = unnamed || (!nameless && name.is_some_and(|name| has(&rule.resource_names, name)));
-        let in_namespace = match namespace {
-            Some(namespace) => rule
-                .namespaces
-                .iter()
-                .any(|pattern| globset::Glob::new(pattern).unwrap().compile_matcher().is_match(namespace)),
-            None => many || rule.namespaces.is_empty(),
-        };
-        in_group && of_resource && with_verb && by_name && in_namespace
-    })
+    plain_reading::allows(grant, &asked.request())
 }
 
 fn allows(grant: &[Rule], asked: &Asked) -> bool {

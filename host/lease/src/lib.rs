@@ -53,6 +53,8 @@ mod driver;
 mod events;
 #[cfg(feature = "failpoints")]
 mod failpoints;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod leadership;
 mod object;
 mod pods;
