@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tenure_console::{LastResult, Limit, Metrics, PluginMetrics, PluginState, PluginStatus};
 
@@ -21,6 +22,8 @@ struct Row {
     /// What its runner says, while there is one.
     running: Option<Stand>,
     metrics: PluginMetrics,
+    /// Finer than the row shows it: what is counted at once may be less than a millisecond.
+    cpu: Duration,
 }
 
 /// A state, with the sentence that explains it.
@@ -56,6 +59,7 @@ impl Board {
         let row = rows.entry(identity.to_owned()).or_insert_with(|| Row {
             key: key.to_owned(),
             metrics: self.metrics.plugin(key),
+            cpu: Duration::ZERO,
             loaded: (PluginState::Loading, None),
             running: None,
             status: PluginStatus {
@@ -69,6 +73,7 @@ impl Board {
                 retries: 0,
                 message: None,
                 memory_bytes: 0,
+                cpu_ms: 0,
                 refused: BTreeMap::new(),
             },
         });
@@ -121,6 +126,15 @@ impl Board {
     pub(crate) fn set_result(&self, identity: &str, ok: bool, message: String) {
         let at = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         self.update(identity, |status| status.last_result = Some(LastResult { at, ok, message }));
+    }
+
+    /// A plugin has used so much more of the processor.
+    pub(crate) fn count_cpu(&self, identity: &str, used: Duration) {
+        self.change(identity, |row| {
+            row.metrics.count_cpu(used);
+            row.cpu += used;
+            row.status.cpu_ms = u64::try_from(row.cpu.as_millis()).unwrap_or(u64::MAX);
+        });
     }
 
     /// Limits have refused a plugin something so many times more.
@@ -192,6 +206,19 @@ mod tests {
         assert_eq!(board.rows().remove(0).refused, refused);
         let series = "tenure_plugin_limit_refused_total{plugin=\"a\",limit=\"log-lines-per-second\"} 8";
         assert!(metrics.encode().contains(series));
+    }
+
+    #[test]
+    fn processor_time_adds_up_however_little_it_is() {
+        let metrics = Arc::new(Metrics::new("0"));
+        let board = Board::new(Arc::clone(&metrics));
+        board.enter("ns/a", "a");
+        for _ in 0..3 {
+            board.count_cpu("ns/a", Duration::from_micros(500));
+        }
+        assert_eq!(board.rows().remove(0).cpu_ms, 1);
+        let text = metrics.encode();
+        assert!(text.contains("tenure_plugin_cpu_seconds_total{plugin=\"a\"} 0.001"), "{text}");
     }
 
     #[test]

@@ -213,6 +213,7 @@ fn build_house(
         compiler: Some(commands::compile::compiler(&settings.limits)),
         instances_max: settings.limits.instances_max,
         memory_bytes_max: settings.limits.memory_bytes_max,
+        guests_cpu_millis_max: settings.limits.guests_cpu_millis_max,
         ..SandboxSettings::default()
     })?;
     Ok(Arc::new(House {

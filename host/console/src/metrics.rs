@@ -18,7 +18,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::{PluginState, SettingsState};
-use families::{Families, GaugeSeconds};
+use families::{CounterSeconds, Families, GaugeSeconds};
 pub use labels::{CallResult, HostFunction, Limit, ReconcileResult, WriteFate};
 use labels::{
     OfController, OfDepth, OfHostCall, OfLimit, OfLock, OfPlugin, OfQueue, OfResult, OfSettings, OfState, OfWrite,
@@ -98,6 +98,7 @@ impl Metrics {
             states: PluginState::ALL
                 .map(|state| families.plugin_state.get_or_create_owned(&OfState { plugin: key.to_owned(), state })),
             memory: families.plugin_memory.get_or_create_owned(&plugin),
+            cpu: families.plugin_cpu.get_or_create_owned(&plugin),
             refused: Limit::ALL
                 .map(|limit| families.plugin_refused.get_or_create_owned(&OfLimit { plugin: key.to_owned(), limit })),
             host_calls: HostFunction::ALL.map(|function| {
@@ -133,6 +134,7 @@ impl Metrics {
             families.plugin_state.remove(&OfState { plugin: key.to_owned(), state });
         }
         families.plugin_memory.remove(&OfPlugin { plugin: key.to_owned() });
+        families.plugin_cpu.remove(&OfPlugin { plugin: key.to_owned() });
         for limit in Limit::ALL {
             families.plugin_refused.remove(&OfLimit { plugin: key.to_owned(), limit });
         }
@@ -227,6 +229,7 @@ pub struct PluginMetrics {
     queue_retries: Counter,
     states: [Gauge; PluginState::ALL.len()],
     memory: Gauge,
+    cpu: CounterSeconds,
     refused: [Counter; Limit::ALL.len()],
     host_calls: [[Counter; CallResult::ALL.len()]; HostFunction::ALL.len()],
 }
@@ -299,6 +302,11 @@ impl PluginMetrics {
         self.memory.set(whole(bytes));
     }
 
+    /// `tenure_plugin_cpu_seconds_total`: processor time that its instances have used since last counted.
+    pub fn count_cpu(&self, used: Duration) {
+        self.cpu.inc_by(used.as_secs_f64());
+    }
+
     /// `tenure_plugin_limit_refused_total{limit}`: `count` more refusals.
     pub fn count_refused(&self, limit: Limit, count: u64) {
         self.refused[limit as usize].inc_by(count);
@@ -365,6 +373,7 @@ mod tests {
             workqueue_retries counter
             tenure_plugin_state gauge
             tenure_plugin_memory_bytes gauge
+            tenure_plugin_cpu_seconds counter
             tenure_plugin_limit_refused counter
             tenure_host_calls counter
         "#]]
@@ -432,6 +441,8 @@ mod tests {
             plugin.count_refused(limit, count);
         }
         expect![[r#"
+            tenure_plugin_limit_refused_total{plugin="p-0",limit="cpu"} 6
+            tenure_plugin_limit_refused_total{plugin="p-0",limit="guests-cpu"} 7
             tenure_plugin_limit_refused_total{plugin="p-0",limit="log-lines-per-second"} 5
             tenure_plugin_limit_refused_total{plugin="p-0",limit="memory"} 0
             tenure_plugin_limit_refused_total{plugin="p-0",limit="request-bytes"} 3

@@ -143,6 +143,9 @@ pub struct PluginStatus {
     /// Linear memory of all its instances, in bytes.
     #[serde(default)]
     pub memory_bytes: u64,
+    /// Processor time that its instances have used since the process started, in milliseconds.
+    #[serde(default)]
+    pub cpu_ms: u64,
     /// How often each limit refused it something since the process started, by the limit's key in the settings. Limits that
     /// never did are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -280,6 +283,7 @@ mod tests {
                 retries: 5,
                 message: Some("5 traps in a row".into()),
                 memory_bytes: 1 << 20,
+                cpu_ms: 1500,
                 refused: BTreeMap::from([("memory".into(), 3)]),
             }],
         }
@@ -300,7 +304,7 @@ mod tests {
         value["plugins"][0]["state"] = "hibernating".into();
         value["plugins"][0]["granted_by"] = "a seal".into();
         value["replica"].as_object_mut().unwrap().remove("settings");
-        for field in ["memory_bytes", "refused"] {
+        for field in ["memory_bytes", "cpu_ms", "refused"] {
             value["plugins"][0].as_object_mut().unwrap().remove(field);
         }
         let status: Status = serde_json::from_value(value).unwrap();

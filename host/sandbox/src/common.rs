@@ -1,10 +1,11 @@
-//! What all instances of one plugin have in common: the second their log lines are counted in, the memory they hold, and how
-//! often each limit refused something. Outlives instances and terms, not the plugin's version.
+//! What all instances of one plugin have in common: the second their log lines are counted in, the memory they hold, what
+//! they used of the processor, and how often each limit refused something. Outlives instances and terms, not the plugin's version.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::log_budget::Window;
+use crate::processor::Account;
 
 /// A limit that answers with a refusal and lets the plugin go on. Those that end a call show in how the call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,12 +20,23 @@ pub enum Limit {
     ResponseBytes,
     /// Log lines a second: a line was dropped.
     LogLinesPerSecond,
+    /// The plugin's share of the processor: it had to wait.
+    Cpu,
+    /// The share of all guests together: this plugin had to wait.
+    GuestsCpu,
 }
 
 impl Limit {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 5] =
-        [Self::Memory, Self::TableElements, Self::RequestBytes, Self::ResponseBytes, Self::LogLinesPerSecond];
+    pub const ALL: [Self; 7] = [
+        Self::Memory,
+        Self::TableElements,
+        Self::RequestBytes,
+        Self::ResponseBytes,
+        Self::LogLinesPerSecond,
+        Self::Cpu,
+        Self::GuestsCpu,
+    ];
 }
 
 /// Shared by the instances of one plugin.
@@ -32,6 +44,7 @@ impl Limit {
 pub(crate) struct Common {
     log: Mutex<Window>,
     memory_bytes: AtomicU64,
+    pub(crate) processor: Account,
     refused: [AtomicU64; Limit::ALL.len()],
 }
 
@@ -73,6 +86,6 @@ mod tests {
         for (times, limit) in Limit::ALL.into_iter().enumerate() {
             (0..times).for_each(|_| common.count_refused(limit));
         }
-        assert_eq!(Limit::ALL.map(|limit| common.refused_total(limit)), [0, 1, 2, 3, 4]);
+        assert_eq!(Limit::ALL.map(|limit| common.refused_total(limit)), [0, 1, 2, 3, 4, 5, 6]);
     }
 }

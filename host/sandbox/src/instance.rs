@@ -18,6 +18,7 @@ use crate::kill::KillSwitch;
 use crate::limits::InstanceLimits;
 use crate::loaded::{Loaded, ReadyWorld};
 use crate::port::Host;
+use crate::processor::{metered, within_shares};
 use crate::weigh::Weigh;
 use crate::words::{NAME_CHARS_MAX, SENTENCE_CHARS_MAX, readable};
 
@@ -29,6 +30,7 @@ pub struct Instance {
     store: Store<GuestState>,
     exports: Exports,
     kill: KillSwitch,
+    cpu_millis_max: u32,
     /// Why it can take no further call.
     spent: Option<&'static str>,
     // Declared after the store: the store goes first, then the room it took, then the code it ran.
@@ -88,18 +90,20 @@ impl Instance {
             .map_err(|_| InstantiateError::TooMany { instances_max })?;
         limits.memory_bytes_max = limits.memory_bytes_max.min(settings.memory_bytes_max);
         let after = limits.instantiate_timeout;
+        let cpu_millis_max = limits.cpu_millis_max;
         let mut store = store(&plugin, GuestState::new(host, &plugin.common, kill.clone(), &limits), kill.clone());
-        let running = plugin.shared.ticker.running();
         let started = tokio::select! {
             biased;
             () = kill.thrown() => Err(Ended::Killed),
-            started = plugin.ready.instantiate(&mut store) => started.map_err(Ended::Trapped),
+            started = async {
+                within_shares(&plugin).await;
+                metered(plugin.ready.instantiate(&mut store), &plugin, cpu_millis_max).await
+            } => started.map_err(Ended::Trapped),
             after = over(Some(after)) => Err(Ended::Late { after }),
         };
-        drop(running);
         store.data_mut().end_call();
         match started {
-            Ok(exports) => Ok(Self { store, exports, kill, spent: None, _room: room, plugin }),
+            Ok(exports) => Ok(Self { store, exports, kill, cpu_millis_max, spent: None, _room: room, plugin }),
             Err(Ended::Killed) => Err(InstantiateError::Killed),
             Err(Ended::Late { after }) => Err(InstantiateError::Timeout { after }),
             Err(Ended::Trapped(error)) => Err(match diagnose(&error, &store.data().budget) {
@@ -167,14 +171,15 @@ impl Instance {
         }
         self.store.data_mut().begin_call();
         self.store.set_epoch_deadline(1);
-        let running = self.plugin.shared.ticker.running();
         let answered = tokio::select! {
             biased;
             () = self.kill.thrown() => Err(Ended::Killed),
-            answered = self.exports.call(&mut self.store, call) => answered.map_err(Ended::Trapped),
+            answered = async {
+                within_shares(&self.plugin).await;
+                metered(self.exports.call(&mut self.store, call), &self.plugin, self.cpu_millis_max).await
+            } => answered.map_err(Ended::Trapped),
             after = over(timeout) => Err(Ended::Late { after }),
         };
-        drop(running);
         self.store.data_mut().end_call();
         match answered {
             _ if self.kill.killed() => Err(CallError::Killed),
@@ -277,7 +282,7 @@ fn shown(error: Error) -> Error {
 }
 
 /// A store under its limits, looking at the kill switch and yielding at every tick.
-fn store(plugin: &Loaded, state: GuestState, kill: KillSwitch) -> Store<GuestState> {
+fn store(plugin: &Arc<Loaded>, state: GuestState, kill: KillSwitch) -> Store<GuestState> {
     let mut store = Store::new(&plugin.shared.engine, state);
     // Text that lies once in the guest's memory may cross in one call (and then be answered `Limited`); a list that points
     // at the same text again and again, to make the host hold it many times over, ends as a trap.
@@ -285,12 +290,21 @@ fn store(plugin: &Loaded, state: GuestState, kill: KillSwitch) -> Store<GuestSta
     store.set_hostcall_fuel(usize::try_from(transfer_bytes).unwrap_or(usize::MAX));
     store.limiter(|state| &mut state.budget);
     store.set_epoch_deadline(1);
+    let plugin = Arc::clone(plugin);
     store.epoch_deadline_callback(move |_| {
         if kill.killed() {
             return Err(KillTrap.into());
         }
-        // tokio's own yield lets timers and sockets be looked at before this task's next turn.
-        Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+        let plugin = Arc::clone(&plugin);
+        Ok(UpdateDeadline::YieldCustom(
+            1,
+            Box::pin(async move {
+                // tokio's own yield lets timers and sockets be looked at before this task's next turn; by then what was
+                // computed is charged.
+                tokio::task::yield_now().await;
+                within_shares(&plugin).await;
+            }),
+        ))
     });
     store
 }

@@ -1,7 +1,7 @@
 //! WebAssembly components under limits: load, instantiate, call, kill.
 //!
 //! Owns the engine, the code cache and the instances of plugins, and every budget that can be kept without knowing
-//! Kubernetes: memory, tables, wall time, processor fairness, bytes of host calls, log lines. Asks everything else of a
+//! Kubernetes: memory, tables, wall time, shares of the processor, bytes of host calls, log lines. Asks everything else of a
 //! [`Host`], the port that the binary implements. Never sees kube, an election or a queue.
 //!
 //! ```text
@@ -29,6 +29,7 @@ mod limits;
 mod loaded;
 mod log_budget;
 mod port;
+mod processor;
 mod sandbox;
 mod ticker;
 mod wasi;

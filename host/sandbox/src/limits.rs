@@ -16,6 +16,9 @@ pub struct SandboxSettings {
     pub instances_max: u32,
     /// Ceiling for [`InstanceLimits::memory_bytes_max`], in bytes: an instance that is given more gets this much.
     pub memory_bytes_max: u64,
+    /// Processor time of all guests together, in thousandths of one processor; `None` is three quarters of those that this
+    /// process may use. Whoever computes beyond waits.
+    pub guests_cpu_millis_max: Option<u32>,
     /// Wasm call stack of one call, in bytes. Past it the call ends as a trap.
     pub stack_bytes_max: usize,
 }
@@ -27,6 +30,7 @@ impl Default for SandboxSettings {
             compiler: None,
             instances_max: 1000,
             memory_bytes_max: 256 << 20,
+            guests_cpu_millis_max: None,
             // What a Rust or Go guest needs for deep JSON, with room; the host's own share of the fiber comes on top.
             stack_bytes_max: 512 << 10,
         }
@@ -44,6 +48,9 @@ pub struct InstanceLimits {
     pub core_instances_max: u32,
     /// Wall time of instantiation, start functions included.
     pub instantiate_timeout: Duration,
+    /// Processor time, all instances of the plugin together, in thousandths of one processor. Whoever computes beyond waits,
+    /// which takes from the time of its call.
+    pub cpu_millis_max: u32,
     /// Bytes one host call may bring from the guest; more is answered `Limited`.
     pub request_bytes_max: u64,
     /// Bytes one host call may answer, and a call's own result may have; more is answered `Limited`.
@@ -62,6 +69,7 @@ impl Default for InstanceLimits {
             table_elements_max: 20_000,
             core_instances_max: 32,
             instantiate_timeout: Duration::from_secs(5),
+            cpu_millis_max: 1000,
             // The API server takes objects of 1.5 MiB, which is etcd's limit.
             request_bytes_max: 2 << 20,
             // A page of 500 objects of 16 KiB.

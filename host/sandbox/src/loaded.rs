@@ -1,6 +1,7 @@
 //! A plugin that is ready: compiled, checked against the contract, not running.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
@@ -151,6 +152,12 @@ impl Loaded {
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
         self.common.memory_bytes()
+    }
+
+    /// Processor time that its instances have used, all together, since it was loaded.
+    #[must_use]
+    pub fn cpu_used(&self) -> Duration {
+        self.common.processor.used()
     }
 
     /// Starts an instance with a host port of its own. `kill` ends it, this moment or any later one.

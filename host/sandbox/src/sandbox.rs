@@ -24,6 +24,7 @@ use crate::errors::{LoadError, SandboxError};
 use crate::guest::GuestState;
 use crate::limits::SandboxSettings;
 use crate::loaded::Loaded;
+use crate::processor::{Account, usual_guests_cpu_millis};
 use crate::ticker::Ticker;
 use crate::words::{SENTENCE_CHARS_MAX, readable};
 use crate::wrap::Format;
@@ -43,6 +44,9 @@ pub(crate) struct Shared {
     pub(crate) linker: Linker<GuestState>,
     pub(crate) ticker: Ticker,
     pub(crate) settings: SandboxSettings,
+    /// What all guests together have used of the processor, and may use.
+    pub(crate) processor: Account,
+    pub(crate) guests_cpu_millis_max: u32,
     /// One permit for each instance that may be alive.
     pub(crate) room: Arc<Semaphore>,
     code_cache: Option<CodeCache>,
@@ -86,8 +90,18 @@ impl Sandbox {
         });
         let ticker = Ticker::start(engine.clone()).map_err(SandboxError::Ticker)?;
         let room = Arc::new(Semaphore::new(settings.instances_max as usize));
-        let compiling = Mutex::new(());
-        Ok(Self { shared: Arc::new(Shared { engine, linker, ticker, settings, room, code_cache, compiling }) })
+        let shared = Shared {
+            guests_cpu_millis_max: settings.guests_cpu_millis_max.unwrap_or_else(usual_guests_cpu_millis),
+            processor: Account::default(),
+            compiling: Mutex::new(()),
+            engine,
+            linker,
+            ticker,
+            settings,
+            room,
+            code_cache,
+        };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Makes a plugin ready: wraps a core module, compiles (or takes compiled code from the cache), checks its imports and

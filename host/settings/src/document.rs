@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 use crate::Place;
 use crate::nesting::{LEVELS_MAX, too_deep_at};
 use crate::place::Given;
-use crate::quantity::{Count, Size, Span};
+use crate::quantity::{Count, Processors, Size, Span};
 use crate::raw::Key;
 
 /// What serde calls the one field of [`Spanned`] on its way through it; not a key anybody wrote.
@@ -115,6 +115,10 @@ impl Source<'_> {
 
     pub(crate) fn count(&self, key: &Key<Count>) -> Option<Given<u32>> {
         self.given(key).map(|given| given.map(|count| count.0))
+    }
+
+    pub(crate) fn processors(&self, key: &Key<Processors>) -> Option<Given<u32>> {
+        self.given(key).map(|given| given.map(|processors| processors.0))
     }
 
     pub(crate) fn duration(&self, key: &Key<Span>) -> Option<Given<Duration>> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::document::{DocumentError, Form, Origin, Source};
 use crate::place::Given;
-use crate::quantity::{Count, Size, Span};
+use crate::quantity::{Count, Processors, Size, Span};
 use crate::raw::{Key, RawSettings};
 use crate::variables::{VARIABLES, Variable, Word};
 use crate::{Flags, Place};
@@ -65,6 +65,10 @@ impl<'a> Layers<'a> {
 
     pub(crate) fn count(&self, key: impl Fn(&RawSettings) -> &Key<Count>) -> Option<Given<u32>> {
         self.pick(key).map(|given| given.map(|count| count.0))
+    }
+
+    pub(crate) fn processors(&self, key: impl Fn(&RawSettings) -> &Key<Processors>) -> Option<Given<u32>> {
+        self.pick(key).map(|given| given.map(|processors| processors.0))
     }
 
     pub(crate) fn path(&self, key: impl Fn(&RawSettings) -> &Key<String>) -> Option<PathBuf> {

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use crate::document::{DocumentError, Source};
 use crate::place::Given;
-use crate::quantity::{duration_text, size_text};
+use crate::quantity::{duration_text, processors_text, size_text};
 use crate::raw::RawManifestLimits;
 
-/// The most that a plugin may use. Instances are those of all plugins together; all else counts for each plugin.
+/// The most that a plugin may use. Instances and `guests_cpu_millis_max` are those of all plugins together; all else counts for each
+/// plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Linear memory of one instance, in bytes.
@@ -18,6 +19,10 @@ pub struct Limits {
     pub reconcile_timeout: Duration,
     /// Instances that work at the same time, each on a key of its own.
     pub concurrency_max: u32,
+    /// Processor time of its instances, in thousandths of one processor.
+    pub cpu_millis_max: u32,
+    /// Processor time of all plugins together, in thousandths of one processor; `None`: three quarters of what the host may use.
+    pub guests_cpu_millis_max: Option<u32>,
     /// Requests to the API, cached reads aside.
     pub requests_per_second: u32,
     /// Bytes of one object that a plugin hands to the host.
@@ -43,6 +48,8 @@ impl Default for Limits {
             table_elements_max: 10_000,
             reconcile_timeout: Duration::from_secs(30),
             concurrency_max: 4,
+            cpu_millis_max: 1000,
+            guests_cpu_millis_max: None,
             requests_per_second: 50,
             request_bytes_max: 3 << 20,
             response_bytes_max: 16 << 20,
@@ -66,6 +73,8 @@ pub struct RequestedLimits {
     pub reconcile_timeout: Option<Duration>,
     /// `concurrency`.
     pub concurrency_max: Option<u32>,
+    /// `cpu`, in thousandths of one processor.
+    pub cpu_millis_max: Option<u32>,
     /// `requests-per-second`.
     pub requests_per_second: Option<u32>,
     /// `request-bytes`.
@@ -105,6 +114,7 @@ impl Limits {
                 duration_text,
             )?,
             concurrency_max: tighter("concurrency", self.concurrency_max, manifest.concurrency_max, count)?,
+            cpu_millis_max: tighter("cpu", self.cpu_millis_max, manifest.cpu_millis_max, processors_text)?,
             requests_per_second: tighter(
                 "requests-per-second",
                 self.requests_per_second,
@@ -152,6 +162,7 @@ impl RequestedLimits {
             table_elements_max: positive("table-elements", source.count(&raw.table_elements))?,
             reconcile_timeout: positive("reconcile-timeout", source.duration(&raw.reconcile_timeout))?,
             concurrency_max: positive("concurrency", source.count(&raw.concurrency))?,
+            cpu_millis_max: positive("cpu", source.processors(&raw.cpu))?,
             requests_per_second: positive("requests-per-second", source.count(&raw.requests_per_second))?,
             request_bytes_max: positive("request-bytes", source.size(&raw.request_bytes))?,
             response_bytes_max: positive("response-bytes", source.size(&raw.response_bytes))?,

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use tenure_capability::Rule;
 use toml::Spanned;
 
-use crate::quantity::{Count, Size, Span};
+use crate::quantity::{Count, Processors, Size, Span};
 use crate::{Fence, LogFormat, LogLevel, OnLoss, Profile, ResourceLock, RunOn};
 
 /// A key that may be given, with the place where it was.
@@ -70,6 +70,8 @@ pub(crate) struct RawLimits {
     pub(crate) instances: Key<Count>,
     pub(crate) reconcile_timeout: Key<Span>,
     pub(crate) concurrency: Key<Count>,
+    pub(crate) cpu: Key<Processors>,
+    pub(crate) guests_cpu: Key<Processors>,
     pub(crate) requests_per_second: Key<Count>,
     pub(crate) request_bytes: Key<Size>,
     pub(crate) response_bytes: Key<Size>,
@@ -87,6 +89,7 @@ pub(crate) struct RawManifestLimits {
     pub(crate) table_elements: Key<Count>,
     pub(crate) reconcile_timeout: Key<Span>,
     pub(crate) concurrency: Key<Count>,
+    pub(crate) cpu: Key<Processors>,
     pub(crate) requests_per_second: Key<Count>,
     pub(crate) request_bytes: Key<Size>,
     pub(crate) response_bytes: Key<Size>,

@@ -308,6 +308,8 @@ fn limits(layers: &Layers<'_>) -> Result<Limits, DocumentError> {
         table_elements_max: limit!("table-elements", count, table_elements, table_elements_max),
         reconcile_timeout: limit!("reconcile-timeout", duration, reconcile_timeout, reconcile_timeout),
         concurrency_max: limit!("concurrency", count, concurrency, concurrency_max),
+        cpu_millis_max: limit!("cpu", processors, cpu, cpu_millis_max),
+        guests_cpu_millis_max: positive("guests-cpu", layers.processors(|raw| &raw.limits.guests_cpu))?,
         requests_per_second: limit!("requests-per-second", count, requests_per_second, requests_per_second),
         request_bytes_max: limit!("request-bytes", size, request_bytes, request_bytes_max),
         response_bytes_max: limit!("response-bytes", size, response_bytes, response_bytes_max),

@@ -80,6 +80,8 @@ pub(crate) const VARIABLES: [Variable; 40] = [
     variable("limits.instances", Word::Bare),
     variable("limits.reconcile-timeout", Word::Text),
     variable("limits.concurrency", Word::Bare),
+    variable("limits.cpu", Word::Text),
+    variable("limits.guests-cpu", Word::Text),
     variable("limits.requests-per-second", Word::Bare),
     variable("limits.request-bytes", Word::Text),
     variable("limits.response-bytes", Word::Text),

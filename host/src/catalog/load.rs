@@ -355,6 +355,7 @@ fn budgets(limits: &Limits) -> Budgets {
         instance: InstanceLimits {
             memory_bytes_max: limits.memory_bytes_max,
             table_elements_max: limits.table_elements_max,
+            cpu_millis_max: limits.cpu_millis_max,
             request_bytes_max: limits.request_bytes_max,
             response_bytes_max: limits.response_bytes_max,
             log_lines_per_second: limits.log_lines_per_second,

@@ -30,5 +30,7 @@ fn totals(loaded: &Loaded, budget: &Budget) -> [u64; Limit::ALL.len()] {
         Limit::RequestBytes => loaded.refused_total(SandboxLimit::RequestBytes),
         Limit::ResponseBytes => loaded.refused_total(SandboxLimit::ResponseBytes),
         Limit::LogLinesPerSecond => loaded.refused_total(SandboxLimit::LogLinesPerSecond),
+        Limit::Cpu => loaded.refused_total(SandboxLimit::Cpu),
+        Limit::GuestsCpu => loaded.refused_total(SandboxLimit::GuestsCpu),
     })
 }

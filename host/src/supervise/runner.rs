@@ -68,6 +68,7 @@ pub(crate) struct Runner {
     adds_counted: u64,
     retries_counted: u64,
     refused: Refused,
+    cpu_counted: Duration,
     /// A task has run in this term.
     ran: bool,
 }
@@ -107,6 +108,8 @@ impl Runner {
             metrics,
             adds_counted: 0,
             retries_counted: 0,
+            // An older runner of the same code has told what came before.
+            cpu_counted: ready.loaded.cpu_used(),
             ran: false,
             ready,
             term,
@@ -515,6 +518,9 @@ impl Runner {
             status.memory_bytes = memory_bytes;
         });
         self.show_state();
+        let used = self.ready.loaded.cpu_used();
+        let more = used.saturating_sub(std::mem::replace(&mut self.cpu_counted, used));
+        self.term.house.board.count_cpu(&self.ready.identity, more);
         let refused = self.refused.take(&self.ready.loaded, &self.budget);
         self.term.house.board.count_refused(&self.ready.identity, &refused);
     }

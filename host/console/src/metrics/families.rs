@@ -15,6 +15,7 @@ use super::labels::{
 };
 
 pub(crate) type GaugeSeconds = Gauge<f64, AtomicU64>;
+pub(crate) type CounterSeconds = Counter<f64, AtomicU64>;
 pub(crate) type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// controller-runtime's buckets for `controller_runtime_reconcile_time_seconds`.
@@ -66,6 +67,7 @@ pub(crate) struct Families {
     pub(crate) queue_retries: Family<OfQueue, Counter>,
     pub(crate) plugin_state: Family<OfState, Gauge>,
     pub(crate) plugin_memory: Family<OfPlugin, Gauge>,
+    pub(crate) plugin_cpu: Family<OfPlugin, CounterSeconds>,
     pub(crate) plugin_refused: Family<OfLimit, Counter>,
     pub(crate) host_calls: Family<OfHostCall, Counter>,
 }
@@ -152,6 +154,7 @@ impl Families {
             queue_retries: add(on, "workqueue_retries", "Keys added again after a delay"),
             plugin_state: add(on, "tenure_plugin_state", "1 for the state a plugin is in, 0 for the others"),
             plugin_memory: add(on, "tenure_plugin_memory_bytes", "Linear memory of all instances of a plugin"),
+            plugin_cpu: add(on, "tenure_plugin_cpu_seconds", "Processor time that a plugin has used"),
             plugin_refused: add(
                 on,
                 "tenure_plugin_limit_refused",

@@ -83,17 +83,23 @@ pub enum Limit {
     ResponseBytes,
     /// `log-lines-per-second`: a line was dropped.
     LogLinesPerSecond,
+    /// `cpu`: a guest had to wait for its plugin's share of the processor.
+    Cpu,
+    /// `guests-cpu`: a guest had to wait for the share of all guests together.
+    GuestsCpu,
 }
 
 impl Limit {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Memory,
         Self::TableElements,
         Self::RequestsPerSecond,
         Self::RequestBytes,
         Self::ResponseBytes,
         Self::LogLinesPerSecond,
+        Self::Cpu,
+        Self::GuestsCpu,
     ];
 
     /// Its key in the settings, which is the word in labels and in status.
@@ -106,6 +112,8 @@ impl Limit {
             Self::RequestBytes => "request-bytes",
             Self::ResponseBytes => "response-bytes",
             Self::LogLinesPerSecond => "log-lines-per-second",
+            Self::Cpu => "cpu",
+            Self::GuestsCpu => "guests-cpu",
         }
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenure_sandbox::{
-    CallError, Error, Host, InstanceLimits, InstantiateError, KillSwitch, Level, Limit, Sandbox, SandboxSettings,
-    fixtures,
+    CallError, Error, Host, InstanceLimits, InstantiateError, KillSwitch, Level, Limit, Loaded, Sandbox,
+    SandboxSettings, fixtures,
 };
 
 use crate::host::{LONG, TestHost, instance, instance_within, load, request};
@@ -221,4 +221,47 @@ async fn a_long_log_line_is_cut() {
     let limits = InstanceLimits { log_line_bytes_max: 7, ..InstanceLimits::default() };
     instance_within(&fixtures::echo(), &host, limits).await.reconcile(request(), LONG).await.expect("an outcome");
     assert_eq!(host.messages(), [r#"{"kind" ... (13 bytes cut)"#]);
+}
+
+#[tokio::test]
+async fn a_guest_beyond_its_share_of_the_processor_waits_and_is_counted() {
+    let little = InstanceLimits { cpu_millis_max: 20, ..InstanceLimits::default() };
+    let host = TestHost::answering("");
+    let mut spins = instance_within(&fixtures::spin(), &host, little).await;
+    let plugin = Arc::clone(spins.plugin());
+    let waited = async {
+        while plugin.refused_total(Limit::Cpu) < 3 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        ended = spins.reconcile(request(), LONG) => panic!("{ended:?} before it had to wait"),
+        () = waited => {}
+    }
+    assert!(plugin.cpu_used() > Duration::ZERO);
+    assert_eq!(plugin.refused_total(Limit::GuestsCpu), 0, "the others' share is not used up");
+}
+
+#[tokio::test]
+async fn guests_beyond_their_share_together_wait_whoever_they_are() {
+    let settings = SandboxSettings { guests_cpu_millis_max: Some(20), ..SandboxSettings::default() };
+    let sandbox = Sandbox::new(settings).expect("a sandbox");
+    let host = TestHost::answering("");
+    let (spins, other) = (sandbox.load(&fixtures::spin()).unwrap(), sandbox.load(&fixtures::idle()).unwrap());
+    let start = async |plugin: &Arc<Loaded>| {
+        let host: Arc<dyn Host> = Arc::clone(&host) as _;
+        plugin.instantiate(host, InstanceLimits::default(), KillSwitch::new()).await.expect("an instance")
+    };
+    let (mut spinning, mut idle) = (start(&spins).await, start(&other).await);
+    let waited = async {
+        while spins.refused_total(Limit::GuestsCpu) < 3 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        idle.reconcile(request(), LONG).await.expect("it has its turn all the same");
+    };
+    tokio::select! {
+        ended = spinning.reconcile(request(), LONG) => panic!("{ended:?} before it had to wait"),
+        () = waited => {}
+    }
+    assert_eq!(spins.refused_total(Limit::Cpu), 0, "its own share is not used up");
 }

@@ -157,6 +157,7 @@ fn a_whole_manifest_is_understood() {
                 concurrency_max: Some(
                     4,
                 ),
+                cpu_millis_max: None,
                 requests_per_second: Some(
                     20,
                 ),
@@ -233,7 +234,7 @@ fn a_manifest_that_cannot_be_used_says_where_and_why() {
             tenure-plugins/x:4:1: `schedule` has both `every` and `cron`; make it two
             tenure-plugins/x:6:12: `schedule.catch-up` belongs to `cron`; leave it out beside `every`
             tenure-plugins/x:5:10: `limits.memory` must be more than 0; leave the key out for the default
-            tenure-plugins/x:5:1: unknown key `limits.instances`; known here: memory, table-elements, reconcile-timeout, concurrency, requests-per-second, request-bytes, response-bytes, log-lines-per-second
+            tenure-plugins/x:5:1: unknown key `limits.instances`; known here: memory, table-elements, reconcile-timeout, concurrency, cpu, requests-per-second, request-bytes, response-bytes, log-lines-per-second
             tenure-plugins/x:4:1: `settings` has a number that JSON cannot write; nan and inf are none there
             tenure-plugins/x:4:1: `chunk.sha256` "beef" is no SHA-256; write 64 hex characters
             tenure-plugins/x:4:1: `permission` is not valid: "pods/exec" in `resources` can never be granted: exec reaches into nodes, containers or credentials

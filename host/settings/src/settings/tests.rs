@@ -141,6 +141,7 @@ fn the_commented_file_gives_nothing_but_what_it_says() {
     assert_eq!(given.election.policy.take().as_deref(), Some("tenure-plugins/prefer-zone"));
     assert_eq!(given.election.zone.take().as_deref(), Some("eu-1a"));
     assert!(given.plugins.directory.take().is_some() && given.plugins.code_cache.take().is_some());
+    assert_eq!(given.limits.guests_cpu_millis_max.take(), Some(1500));
     assert_eq!(std::mem::take(&mut given.grants).len(), 1);
     assert_eq!(given, settings(""), "a key stands there with another value than its default");
 }

@@ -226,7 +226,8 @@ fn print_tables(shown: &Shown) -> anyhow::Result<()> {
         print_locks(&shown.locks)?;
         say!("")?;
     }
-    let mut plugins = Table::new(&["PLUGIN", "STATE", "DIGEST", "GRANTED BY", "QUEUE", "RETRIES", "LAST RESULT"]);
+    let mut plugins =
+        Table::new(&["PLUGIN", "STATE", "DIGEST", "GRANTED BY", "QUEUE", "RETRIES", "CPU", "LAST RESULT"]);
     for plugin in &shown.plugins {
         let result = plugin.last_result.as_ref().map_or_else(
             || "-".to_owned(),
@@ -239,6 +240,7 @@ fn print_tables(shown: &Shown) -> anyhow::Result<()> {
             plugin.granted_by.map_or("-", GrantedBy::as_str).to_owned(),
             plugin.queue_depth.to_string(),
             plugin.retries.to_string(),
+            format!("{:.1}s", plugin.cpu_ms as f64 / 1000.0),
             on_one_line(&result).trim_end().to_owned(),
         ]);
     }
