@@ -46,6 +46,14 @@ async fn outlasts_its_lease(world: &World) {
     .await;
 }
 
+/// Calls that run now, of all plugins of the only replica.
+async fn running_calls(world: &World) -> usize {
+    let console = world.replicas["replica-0"].console().await;
+    let metrics = get(&format!("{console}/metrics")).await.unwrap_or_default();
+    let busy = metrics.lines().filter(|line| line.starts_with("controller_runtime_active_workers{"));
+    busy.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok()).sum()
+}
+
 /// The message of a refused plugin, from status; the Event on its ConfigMap says the same.
 async fn refusal(world: &World, plugin: &str) -> String {
     let row = world.plugin_state(plugin, "refused").await;
@@ -319,6 +327,28 @@ async fn a_crowd_of_hostile_plugins_costs_the_leader_no_term_and_the_good_one_no
     world.annotated("default", "trespasses-0", "probe/reasons").await;
     outlasts_its_lease(&world).await;
     others_go_on(world).await;
+}
+
+/// More than any machine has worker threads to spare, for longer than a lease lasts and the renew deadline three times over; none
+/// of them held back by its share of the processor.
+#[tokio::test(flavor = "multi_thread")]
+async fn guests_that_spin_on_every_worker_thread_cost_the_leader_no_term() {
+    const GUESTS: usize = 8;
+    let config =
+        "[limits]\nconcurrency = 8\nreconcile-timeout = \"1h\"\ncpu = \"64\"\nguests-cpu = \"64\"\n".to_owned();
+    let mut world = World::with_replicas(1, Options { profile: "default", config }).await;
+    world.drop_in(&Plugin::probe("spins", "spin", "1")).await;
+    for number in 0..GUESTS {
+        world.config_map("spins", "default", &format!("spins-{number}"), json!({})).await;
+    }
+    until("every guest to spin", || async { running_calls(&world).await == GUESTS }).await;
+    outlasts_its_lease(&world).await;
+    outlasts_its_lease(&world).await;
+    assert_eq!(running_calls(&world).await, GUESTS, "they spin still");
+    assert!(world.replica("replica-0").is_running());
+    let terms: BTreeSet<_> = world.judged().await.history().iter().filter_map(|state| state.term).collect();
+    assert_eq!(terms.len(), 1, "{terms:?}");
+    world.judge.assert_clean();
 }
 
 fn wat(text: &str) -> Vec<u8> {

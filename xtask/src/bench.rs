@@ -58,6 +58,8 @@ fn alone(workspace: &Workspace, args: &BenchArgs) -> anyhow::Result<()> {
     let tenure = workspace.tenure("release");
     let advice = "TENURE_BIN=<file> cargo run -p tenure-tests --example lock_requests runs it alone";
     figures.extend(steps.step("requests for the lock", advice, || examples::lock_requests(workspace, &tenure))?);
+    let advice = "TENURE_BIN=<file> TENURE_PLUGINS=target/plugins cargo run -p tenure-tests --example renewal_lateness runs it alone";
+    figures.extend(steps.step("lateness of renewals", advice, || examples::renewal_lateness(workspace, &tenure))?);
     let advice = "what the replicas said is in target/bench/tenure-dev.log";
     figures.extend(steps.step("handover and takeover", advice, || changes(workspace, &tenure, args.trials))?);
     figures.extend(steps.step("many objects", advice, || many_objects(workspace, &tenure, args.objects))?);

@@ -56,6 +56,12 @@ pub(crate) fn run(workspace: &Workspace, args: &LongArgs) -> anyhow::Result<()> 
         }
         Ok(())
     })?;
+    steps.step("a plugin with 100 000 keys", "the plugins share a queue or a thread that they should not", || {
+        let mut cargo = workspace.cargo();
+        cargo.args(["test", "--workspace", "--features", TEST_FEATURES, "--test", "fairness", "--", "--ignored"]);
+        test::set_stage(workspace, &mut cargo, &programs);
+        process::run(&mut cargo, LIMIT)
+    })?;
     image::test(workspace, &mut steps, &programs)?;
     match image::missing(true) {
         Some(missing) => steps.skip("image, twice", missing),

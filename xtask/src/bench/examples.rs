@@ -7,23 +7,40 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::figures::Figure;
-use crate::process;
 use crate::workspace::{TEST_FEATURES, Workspace};
+use crate::{plugins, process};
 
 const LIMIT: Duration = Duration::from_secs(60 * 60);
 
 /// What three replicas ask of the API server for their lock.
 pub(crate) fn lock_requests(workspace: &Workspace, tenure: &Path) -> anyhow::Result<Vec<Figure>> {
-    // Of the whole workspace, as the tests are built: alone, cargo would compile what it stands on anew.
-    let mut cargo = workspace.cargo();
-    cargo.args(["build", "--workspace", "--example", "lock_requests", "--features", TEST_FEATURES]);
-    process::run(&mut cargo, LIMIT)?;
-    let mut example = Command::new(workspace.target().join("debug/examples/lock_requests"));
-    let printed = process::output(example.env("TENURE_BIN", tenure), LIMIT)?;
+    let printed = process::output(example(workspace, "lock_requests")?.env("TENURE_BIN", tenure), LIMIT)?;
     let mut lines = printed.lines();
     let all = lines.next().and_then(|line| line.split_whitespace().next()).context("the example printed nothing")?;
     let verbs = lines.collect::<Vec<_>>().join(", ");
     Ok(vec![Figure::said("requests for the lock per minute, 3 replicas, 15/10/2", format!("{all} ({verbs})"))])
+}
+
+/// How late renewals are sent, without guests and with some that spin on every worker thread.
+pub(crate) fn renewal_lateness(workspace: &Workspace, tenure: &Path) -> anyhow::Result<Vec<Figure>> {
+    plugins::build_for_tests(workspace)?;
+    let mut example = example(workspace, "renewal_lateness")?;
+    example.env("TENURE_BIN", tenure).env("TENURE_PLUGINS", workspace.plugins_folder());
+    let printed = process::output(&mut example, LIMIT)?;
+    let figure = |line: &str| {
+        let (which, value) = line.split_once(": ").context("the example printed another line")?;
+        Ok(Figure::said(&format!("a renewal sent late, 5/3/1, {which}"), value.to_owned()))
+    };
+    printed.lines().map(figure).collect()
+}
+
+/// An example of the whole-host tests. Built with the whole workspace, as the tests are: alone, cargo would compile what it stands on
+/// anew.
+fn example(workspace: &Workspace, name: &str) -> anyhow::Result<Command> {
+    let mut cargo = workspace.cargo();
+    cargo.args(["build", "--workspace", "--example", name, "--features", TEST_FEATURES]);
+    process::run(&mut cargo, LIMIT)?;
+    Ok(Command::new(workspace.target().join("debug/examples").join(name)))
 }
 
 /// Memory of the sandbox alone with idle instances of the label-propagator in it.
