@@ -51,7 +51,7 @@ const fn variable(key: &'static str, word: Word) -> Variable {
 }
 
 /// Every variable there is. A test holds this against the keys there are.
-pub(crate) const VARIABLES: [Variable; 40] = [
+pub(crate) const VARIABLES: [Variable; 42] = [
     variable("profile", Word::Text),
     variable("election.enabled", Word::Bare),
     variable("election.id", Word::Text),
