@@ -378,7 +378,7 @@ impl JointElector {
         let mut leave = Leave::default();
         for other in &self.parts[1..] {
             leave.not_before = leave.not_before.max(other.attainable_at()?);
-            let lowest = other.lowest_term(now)?;
+            let lowest = other.lowest_taken(now)?;
             leave.term = match leave.term {
                 LeaveTerm::AtLeast(term) => LeaveTerm::AtLeast(term.max(lowest)),
                 LeaveTerm::Any | LeaveTerm::Exactly(_) => LeaveTerm::AtLeast(lowest),

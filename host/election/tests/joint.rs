@@ -129,6 +129,15 @@ fn no_lock_is_taken_in_a_term_below_one_that_it_has_seen() {
 }
 
 #[test]
+fn a_wall_clock_that_is_set_back_keeps_nobody_from_a_term_that_all_locks_take() {
+    let mut world = world();
+    let a = world.add("a", &[OLD, NEW], RATE);
+    world.advance(seconds(5));
+    world.set_wall_back(a, seconds(90));
+    held_by_both(&mut world);
+}
+
+#[test]
 fn a_shutdown_lets_all_locks_go_and_a_standby_takes_them_without_waiting() {
     let mut world = world();
     let a = world.add("a", &[OLD, NEW], RATE);

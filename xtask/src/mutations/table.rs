@@ -140,6 +140,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     of("13", "what was taken in vain is let go after a while", "joint.rs", "let late = now.boot >= half_since.saturating_add(self.settings.timing.renew());", "let late = half_since > now.boot;"),
     of("13", "what was taken in vain is let go when the rest cannot be had", "joint.rs", "if !self.parts[held..].iter().all(can_be_had) {", "if self.parts[held..].is_empty() && self.parts[held..].iter().all(can_be_had) {"),
     of("13", "a term that another lock is held in is above all known here", "elector/terms.rs", "self.seen.max(self.refused) < Some(term) && self.sent <= Some(term) && started <= term.get()", "{ let _ = started; self.sent <= Some(term) }"),
+    of("13", "a clock set back keeps nobody from a term that all locks take", "elector/campaign.rs", "wall: now.wall.max(first_seen), ..now", "wall: { let _ = first_seen; now.wall }, ..now"),
     of("policy", "a policy's wait has an end", "elector/campaign.rs", ".min(free_at.saturating_add(wait_max))", ".min(free_at.saturating_add(wait_max * 100))"),
     of("policy", "a wait that is said again does not begin anew", "elector/campaign.rs", "self.waiting.map_or(now.boot, |(said, _)| said)", "now.boot"),
     of("policy", "a wait counts from when the lock became free", "elector/campaign.rs", "said.max(free_at).saturating_add(pause)", "said.saturating_add(pause)"),

@@ -139,8 +139,14 @@ impl Elector {
     }
 
     /// The least term that a claim on this lock would have by itself.
-    pub(crate) fn lowest_term(&self, now: Instant) -> Option<Term> {
+    fn lowest_term(&self, now: Instant) -> Option<Term> {
         self.floors.next(now, self.is_fresh())
+    }
+
+    /// The least term, chosen now, that this lock takes: the clock may have been set back since what stands there was first seen.
+    pub(crate) fn lowest_taken(&self, now: Instant) -> Option<Term> {
+        let first_seen = self.news.state().map_or(now.wall, |state| state.first_seen.wall);
+        self.lowest_term(Instant { wall: now.wall.max(first_seen), ..now })
     }
 
     /// Whether a claim may have a term that another lock is held in: it is above everything that anybody can have led in here,

@@ -215,6 +215,12 @@ impl Moving {
         self.replicas[node].next = locks.to_vec();
     }
 
+    /// The wall clock of a machine is set back.
+    pub fn set_wall_back(&mut self, node: usize, by: Duration) {
+        self.replicas[node].clocks.step_wall(false, by);
+        self.drive(node);
+    }
+
     /// Deletes a lock's object.
     pub fn delete(&mut self, lock: usize) {
         self.deleted = true;
