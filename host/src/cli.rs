@@ -39,6 +39,9 @@ pub(crate) enum Command {
     /// Work with plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Work with the object fence.
+    #[command(subcommand)]
+    Fence(FenceCommand),
 }
 
 /// How to reach the cluster.
@@ -331,6 +334,35 @@ pub(crate) enum Output {
     Table,
     /// For programs.
     Json,
+}
+
+/// `tenure fence ...`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum FenceCommand {
+    /// Take a plugin's fencing token off an object whose token is above every term to come, or stands in nobody's way any more.
+    Reset(FenceResetArgs),
+}
+
+/// `tenure fence reset`.
+#[derive(Debug, Args)]
+pub(crate) struct FenceResetArgs {
+    /// The object's kind with its API version: v1/ConfigMap, apps/v1/Deployment.
+    #[arg(value_name = "KIND")]
+    pub(crate) kind: String,
+    /// The object's name.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// The object's namespace; the kubeconfig's unless given.
+    #[arg(long, short, value_name = "NAMESPACE")]
+    pub(crate) namespace: Option<String>,
+    /// Whose token: namespace and name of the plugin's ConfigMap, or directory/ and the stem of its file.
+    #[arg(long, value_name = "IDENTITY")]
+    pub(crate) plugin: String,
+    /// Do it without asking first.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
 }
 
 /// `tenure plugin ...`.

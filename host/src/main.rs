@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::cli::{Cli, Command, PluginCommand};
+use crate::cli::{Cli, Command, FenceCommand, PluginCommand};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -59,6 +59,7 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Plugin(PluginCommand::Pack(args)) => commands::plugin::pack(&args),
         Command::Plugin(PluginCommand::Check(args)) => commands::plugin::check(&args),
         Command::Plugin(PluginCommand::Remove(args)) => commands::remove::remove(args).await,
+        Command::Fence(FenceCommand::Reset(args)) => commands::fence::reset(args).await,
         Command::Plugin(PluginCommand::Rbac(args)) => commands::plugin::rbac(&args),
     }
 }

@@ -1,6 +1,7 @@
 //! What the cluster's owner allows to which plugin. Judges no requests: that is the capability room's.
 
 use globset::{GlobBuilder, GlobMatcher};
+use serde::Deserialize;
 use tenure_capability::Rule;
 
 use crate::document::{DocumentError, Source};
@@ -22,9 +23,19 @@ pub struct Grant {
     pub key: Option<SigningKey>,
     /// The account under which the plugin's requests go out; `None`: the host's own.
     pub service_account: Option<ServiceAccount>,
+    /// How the plugin's writes are fenced at the API server; `None`: only as the host does anyway.
+    pub fence: Option<Fence>,
     /// What is allowed.
     pub rules: Vec<Rule>,
     matcher: GlobMatcher,
+}
+
+/// How a plugin's writes are fenced at the API server, beyond what the host does by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fence {
+    /// By the term of the last write, which stands on each object: a policy of the API server refuses a smaller one.
+    Object,
 }
 
 /// A ServiceAccount of the cluster.
@@ -58,8 +69,8 @@ impl std::fmt::Display for ServiceAccount {
 
 impl PartialEq for Grant {
     fn eq(&self, other: &Self) -> bool {
-        (&self.plugin, &self.digest, &self.key, &self.service_account, &self.rules)
-            == (&other.plugin, &other.digest, &other.key, &other.service_account, &other.rules)
+        (&self.plugin, &self.digest, &self.key, &self.service_account, &self.fence, &self.rules)
+            == (&other.plugin, &other.digest, &other.key, &other.service_account, &other.fence, &other.rules)
     }
 }
 
@@ -131,6 +142,7 @@ impl Grant {
             digest: digest.transpose()?,
             key: key.transpose()?,
             service_account: service_account.transpose()?,
+            fence: source.given(&raw.fence).map(|given| given.value),
             rules: rules.collect::<Result<_, _>>()?,
             matcher,
         })

@@ -10,6 +10,9 @@ const KEY_HASH_CHARS: usize = 12;
 /// What stands for the namespace of a plugin that comes from a directory. No plugin namespace may be called so.
 pub(crate) const DIRECTORY: &str = "directory";
 
+/// What the annotations begin with that carry fencing tokens, each plugin's its own.
+pub const FENCE_PREFIX: &str = "fence.tenure.dev/";
+
 /// A plugin's identity: `<namespace>/<ConfigMap name>`, or `directory/<file stem>`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PluginIdentity {
@@ -108,6 +111,12 @@ impl PluginIdentity {
     #[must_use]
     pub fn field_manager(&self) -> String {
         format!("tenure-{}", self.key)
+    }
+
+    /// The annotation in which objects carry the term of its last write, where it is fenced by object.
+    #[must_use]
+    pub fn fence(&self) -> String {
+        format!("{FENCE_PREFIX}{}", self.key)
     }
 
     /// The finalizer that the host sets for it.

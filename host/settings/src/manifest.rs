@@ -38,14 +38,6 @@ pub enum RunOn {
     All,
 }
 
-/// How a plugin's writes are fenced at the API server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Fence {
-    /// By the term on each object it writes.
-    Object,
-}
-
 /// A ConfigMap that holds a part of a large artifact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunk {
@@ -72,8 +64,6 @@ pub struct Manifest {
     pub limits: RequestedLimits,
     /// Its own settings: a JSON object, empty where it has none.
     pub settings: serde_json::Value,
-    /// How its writes are fenced, beyond what the host does anyway.
-    pub fence: Option<Fence>,
     /// Where the Wasm is, in order, when it does not stand beside the manifest.
     pub chunks: Vec<Chunk>,
 }
@@ -99,6 +89,7 @@ static FORM: Form = Form {
         ("artifact", "put the Wasm into the ConfigMap, its chunks or the plugin directory"),
         ("signature", "it stands beside the Wasm, as plugin.wasm.minisig"),
         ("service-account", "it can only ever stand in the host's [[grant]]"),
+        ("fence", "it can only ever stand in the host's [[grant]]"),
     ],
 };
 
@@ -148,7 +139,6 @@ impl Manifest {
             permissions: permissions.collect::<Result<_, _>>()?,
             limits: RequestedLimits::read(&raw.limits, &source)?,
             settings: read_settings(&raw, &source)?,
-            fence: raw.fence,
             chunks,
         })
     }

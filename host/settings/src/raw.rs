@@ -123,6 +123,7 @@ pub(crate) struct RawGrant {
     pub(crate) digest: Key<String>,
     pub(crate) key: Key<String>,
     pub(crate) service_account: Key<String>,
+    pub(crate) fence: Key<Fence>,
     #[serde(default)]
     pub(crate) permission: Vec<Spanned<RawRule>>,
 }
@@ -147,7 +148,6 @@ pub(crate) struct RawManifest {
     pub(crate) name: Spanned<String>,
     #[serde(default)]
     pub(crate) run_on: RunOn,
-    pub(crate) fence: Option<Fence>,
     #[serde(default)]
     pub(crate) watch: Vec<Spanned<RawWatch>>,
     #[serde(default)]

@@ -5,13 +5,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tenure_capability::{Rule, missing};
 use tenure_console::GrantedBy;
 use tenure_plugin_source::Artifact;
-use tenure_settings::{Grant, Manifest, PluginIdentity, Provenance, ServiceAccount};
+use tenure_settings::{Fence, Grant, Manifest, PluginIdentity, Provenance, ServiceAccount};
 use tokio::sync::watch;
 
 use super::load::{Refusal, as_toml};
 
 /// All grants there are.
 pub(crate) type Grants = Arc<[Grant]>;
+
+/// How a plugin's requests go out, beside what they may ask.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Conduct {
+    /// In whose name; `None`: the host's own.
+    account: Option<ServiceAccount>,
+    fence: Option<Fence>,
+}
 
 /// One plugin's claim to what it requests.
 #[derive(Debug)]
@@ -20,8 +28,8 @@ pub(crate) struct Entitlement {
     identity: PluginIdentity,
     wasm: Provenance,
     manifest: Arc<Manifest>,
-    /// Under which it works, as the grants were when it was loaded.
-    account: Option<ServiceAccount>,
+    /// How it works, as the grants were when it was loaded.
+    conduct: Conduct,
     /// What was found, and by which grants.
     judged: Mutex<(Grants, Option<Refusal>)>,
 }
@@ -34,10 +42,10 @@ impl Entitlement {
             identity: artifact.identity.clone(),
             wasm: Provenance::new(&artifact.digest, &artifact.wasm, artifact.signature.as_deref()),
             manifest: Arc::clone(&artifact.manifest),
-            account: None,
+            conduct: Conduct::default(),
             judged: Mutex::new((Arc::clone(&now), None)),
         };
-        entitlement.account = entitlement.account_by(&now);
+        entitlement.conduct = entitlement.conduct_by(&now);
         let refusal = entitlement.judge(&now);
         entitlement.judged = Mutex::new((now, refusal));
         entitlement
@@ -56,12 +64,17 @@ impl Entitlement {
 
     /// The account under which the plugin works; `None`: the host's own.
     pub(crate) fn account(&self) -> Option<&ServiceAccount> {
-        self.account.as_ref()
+        self.conduct.account.as_ref()
     }
 
-    /// Whether the grants name another account now than the one it works under: then it has to be loaded again.
-    pub(crate) fn is_for_another_account(&self) -> bool {
-        self.account_by(&self.grants.borrow()) != self.account
+    /// How its writes are fenced.
+    pub(crate) const fn fence(&self) -> Option<Fence> {
+        self.conduct.fence
+    }
+
+    /// Whether the grants name another account or another fence now than those it works with: then it has to be loaded again.
+    pub(crate) fn is_for_another_conduct(&self) -> bool {
+        self.conduct_by(&self.grants.borrow()) != self.conduct
     }
 
     /// What the plugin's rights hang on now.
@@ -78,27 +91,33 @@ impl Entitlement {
         }
     }
 
-    /// The first one named; with others, the plugin is refused.
-    fn account_by(&self, grants: &[Grant]) -> Option<ServiceAccount> {
-        self.accounts(grants).next().cloned()
+    /// The first account named (with others, the plugin is refused), and a fence as soon as one grant asks for it.
+    fn conduct_by(&self, grants: &[Grant]) -> Conduct {
+        Conduct {
+            account: self.accounts(grants).next().cloned(),
+            fence: self.matching(grants).find_map(|grant| grant.fence),
+        }
     }
 
     fn accounts<'a>(&'a self, grants: &'a [Grant]) -> impl Iterator<Item = &'a ServiceAccount> {
-        let matching = grants.iter().filter(|grant| grant.matches(&self.identity, &self.wasm));
-        matching.filter_map(|grant| grant.service_account.as_ref())
+        self.matching(grants).filter_map(|grant| grant.service_account.as_ref())
+    }
+
+    fn matching<'a>(&'a self, grants: &'a [Grant]) -> impl Iterator<Item = &'a Grant> {
+        grants.iter().filter(|grant| grant.matches(&self.identity, &self.wasm))
     }
 
     fn judge(&self, grants: &[Grant]) -> Option<Refusal> {
-        let now = self.account_by(grants);
-        if let Some(other) = self.accounts(grants).find(|account| Some(*account) != now.as_ref()) {
+        let now = self.conduct_by(grants);
+        if let Some(other) = self.accounts(grants).find(|account| Some(*account) != now.account.as_ref()) {
             return Some(Refusal::for_want_of_a_grant(format!(
                 "its grants name several accounts, among them {other}; a plugin works under one: leave one `service-account` in the \
                  [[grant]]s that match {:?}",
                 self.identity.as_str()
             )));
         }
-        if now != self.account {
-            return Some(Refusal::for_want_of_a_grant("its grants name another service-account now"));
+        if now != self.conduct {
+            return Some(Refusal::for_want_of_a_grant("its grants name another service-account or another fence now"));
         }
         let missing = missing(&self.manifest.permissions, &self.rules(grants, |_| true));
         if missing.is_empty() {
@@ -128,7 +147,7 @@ impl Entitlement {
     }
 
     fn rules(&self, grants: &[Grant], counts: impl Fn(&Grant) -> bool) -> Vec<Rule> {
-        let matching = grants.iter().filter(|grant| grant.matches(&self.identity, &self.wasm) && counts(grant));
+        let matching = self.matching(grants).filter(|grant| counts(grant));
         matching.flat_map(|grant| grant.rules.iter().cloned()).collect()
     }
 }

@@ -11,7 +11,7 @@ use tenure_cluster::{Cluster, FieldSelector, ResolveError, ResourceKey, Selector
 use tenure_plugin_source::Artifact;
 use tenure_reconcile::Schedule;
 use tenure_sandbox::{InstanceLimits, Kind, Loaded, Sandbox, World};
-use tenure_settings::{By, Enqueue, Limits, Manifest, Recurrence, RunOn, Watch};
+use tenure_settings::{By, Enqueue, Fence, Limits, Manifest, Recurrence, RunOn, Watch};
 use tokio::sync::watch;
 
 use super::entitlement::{Entitlement, Grants};
@@ -86,6 +86,9 @@ impl Loader {
         if let Some(refusal) = entitlement.refusal() {
             return Err(refusal);
         }
+        if entitlement.fence().is_some() {
+            check_fence(&manifest.permissions)?;
+        }
         // What it may do is what it requests, not what it is granted.
         let capability = Capability::new(manifest.permissions.clone(), self.protected.clone())
             .map_err(|error| Refusal::for_good(describe(&error)))?;
@@ -108,6 +111,7 @@ impl Loader {
             identity: identity.to_owned(),
             field_manager: artifact.identity.field_manager(),
             finalizer: artifact.identity.finalizer(),
+            fence: entitlement.fence().map(|Fence::Object| artifact.identity.fence()),
             generation,
             loaded,
             capability,
@@ -239,7 +243,6 @@ pub(crate) async fn examine(
     identity: &str,
     limits: &Limits,
 ) -> Result<Examined, Refusal> {
-    refuse_what_is_not_there_yet(manifest)?;
     if manifest.run_on == RunOn::All && manifest.watches.iter().any(|watch| watch.finalizer) {
         let why = "run-on = \"all\" and finalizer = true exclude each other: setting a finalizer takes leadership; leave one out";
         return Err(Refusal::for_good(why));
@@ -280,19 +283,38 @@ fn refuse_what_does_not_fit(world: World, manifest: &Manifest) -> Result<(), Ref
             Err(Refusal::for_good(told))
         }
         (World::Task, Some((key, _))) => Err(Refusal::for_good(format!(
-            "its manifest has {key}, and it is a task (world task): run once a term, called for nothing, for as long as it              likes; leave that out"
+            "its manifest has {key}, and it is a task (world task): run once a term, called for nothing, for as long as it likes; leave that out"
         ))),
         _ => Ok(()),
     }
 }
 
-/// A manifest may say more than this version does; what it relies on must not be passed over in silence.
-fn refuse_what_is_not_there_yet(manifest: &Manifest) -> Result<(), Refusal> {
-    let refuse = |what: &str| Err(Refusal::for_good(format!("{what} is not supported by this version; leave it out")));
-    if manifest.fence.is_some() {
-        return refuse("fence = \"object\"");
+/// Whether the host may set the token of the object fence wherever it has to come before a write that cannot carry it.
+fn check_fence(requested: &[Rule]) -> Result<(), Refusal> {
+    let covers = |rule: &Rule, verb: Verb| rule.verbs.iter().any(|entry| entry == "*" || entry == verb.as_str());
+    let touched = requested.iter().filter_map(|rule| {
+        let is_touched = |resource: &&String| match resource.split_once('/') {
+            Some((_, "status" | "scale")) => covers(rule, Verb::Update),
+            Some(_) => false,
+            None => covers(rule, Verb::Delete),
+        };
+        let objects = rule.resources.iter().filter(is_touched);
+        let mut objects: Vec<_> =
+            objects.filter_map(|resource| resource.split('/').next().map(str::to_owned)).collect();
+        objects.dedup();
+        let verbs = vec![Verb::Patch.as_str().to_owned()];
+        (!objects.is_empty()).then(|| Rule { resources: objects, verbs, ..rule.clone() })
+    });
+    let missing = missing(&touched.collect::<Vec<_>>(), requested);
+    if missing.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    Err(Refusal::for_want_of_a_grant(format!(
+        "its grant has fence = \"object\", and before a delete and before a write of status or scale the host sets the token on the \
+         object, which needs the verb patch; missing among its permissions (in plugin.toml, where each begins with [[permission]]) and \
+         in its grant:\n{}",
+        as_toml(&missing)
+    )))
 }
 
 /// Whether the host may set a finalizer, in the plugin's name, on everything that the plugin may watch of a resource, in a
@@ -378,6 +400,32 @@ mod tests {
         assert!(refusal.message.len() < REFUSAL_BYTES_MAX + 50, "{} bytes", refusal.message.len());
         assert!(refusal.message.ends_with("ä ... (16384 bytes cut)"));
         assert_eq!(Refusal::for_now("short").message, "short");
+    }
+
+    #[test]
+    fn a_fence_needs_patch_on_what_is_deleted_and_on_what_has_its_status_written() {
+        let rule = |resources: &[&str], verbs: &[&str]| Rule {
+            api_groups: vec!["apps".to_owned()],
+            resources: resources.iter().map(|&resource| resource.to_owned()).collect(),
+            verbs: verbs.iter().map(|&verb| verb.to_owned()).collect(),
+            namespaces: vec!["shop".to_owned()],
+            resource_names: Vec::new(),
+        };
+        let patched = rule(&["deployments"], &["patch"]);
+        for needing in
+            [rule(&["deployments"], &["delete"]), rule(&["deployments/status", "deployments/scale"], &["update"])]
+        {
+            let refusal = check_fence(&[needing.clone()]).expect_err("patch is missing");
+            assert!(
+                refusal.message.contains("resources = [\"deployments\"]\nverbs = [\"patch\"]"),
+                "{}",
+                refusal.message
+            );
+            assert_eq!(check_fence(&[needing, patched.clone()]), Ok(()));
+        }
+        for sufficient in [rule(&["*"], &["*"]), rule(&["deployments"], &["get", "create", "update"])] {
+            assert_eq!(check_fence(&[sufficient]), Ok(()));
+        }
     }
 
     #[test]

@@ -362,7 +362,7 @@ impl Catalog {
                 continue;
             };
             self.want(identity, None);
-            if ready.entitlement.is_for_another_account() {
+            if ready.entitlement.is_for_another_conduct() {
                 self.load(identity);
                 continue;
             }

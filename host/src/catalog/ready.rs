@@ -24,6 +24,8 @@ pub(crate) struct Ready {
     pub(crate) field_manager: String,
     /// `tenure.dev/<key>`: on what it watches with `finalizer = true`.
     pub(crate) finalizer: String,
+    /// The annotation that its fencing token stands in, where the grant asks for one.
+    pub(crate) fence: Option<String>,
     /// Which load of it this is.
     pub(crate) generation: Generation,
     /// The code.

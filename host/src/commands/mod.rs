@@ -4,6 +4,7 @@ pub(crate) mod check;
 pub(crate) mod compile;
 pub(crate) mod dev;
 pub(crate) mod drill;
+pub(crate) mod fence;
 pub(crate) mod plugin;
 pub(crate) mod remove;
 pub(crate) mod run;

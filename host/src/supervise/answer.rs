@@ -113,6 +113,16 @@ pub(crate) fn not_found(resource: &ResourceKey, name: &str) -> Error {
     Error::new("NotFound", format!("{resource} {name:?} not found"))
 }
 
+/// The object is not any more what the plugin made its write from.
+pub(crate) fn changed_meanwhile(name: &str) -> Error {
+    Error::new("Conflict", format!("{name:?} has changed since it was read; read it and apply the changes to that"))
+}
+
+/// The API server's answer is not what it should be.
+pub(crate) fn unreadable(error: impl std::error::Error) -> Error {
+    Error::new("InternalError", format!("the API server's answer cannot be read: {}", describe(&error)))
+}
+
 /// A guest's JSON.
 pub(crate) fn json(body: &str) -> Result<Value, Error> {
     serde_json::from_str(body).map_err(|error| bad_request(format!("the body is not JSON: {error}")))
@@ -179,7 +189,16 @@ fn metadata_of(body: &mut Value) -> Result<&mut Map<String, Value>, Error> {
 
 /// Writes into a body which object is meant, and no other of its name.
 pub(crate) fn set_uid(body: &mut Value, uid: &str) -> Result<(), Error> {
-    metadata_of(body)?.insert("uid".to_owned(), Value::String(uid.to_owned()));
+    set_in_metadata(body, "uid", uid)
+}
+
+/// Writes into a body which version of the object it replaces, and no other.
+pub(crate) fn set_version(body: &mut Value, version: &str) -> Result<(), Error> {
+    set_in_metadata(body, "resourceVersion", version)
+}
+
+fn set_in_metadata(body: &mut Value, field: &str, text: &str) -> Result<(), Error> {
+    metadata_of(body)?.insert(field.to_owned(), Value::String(text.to_owned()));
     Ok(())
 }
 

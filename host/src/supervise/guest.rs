@@ -1,6 +1,8 @@
 //! What a guest's calls become: capability, then budget, then authority, then cache or API. One [`Guest`] an instance.
 //! Owns no policy of its own: each of the four answers for itself.
 
+mod writing;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,13 +10,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 use tenure_capability::{Decision, Request as Access, Verb};
-use tenure_cluster::{GetQuery, PatchKind, ResourceKey, WatchKey, WatchState, Write};
+use tenure_cluster::{GetQuery, ResourceKey, WatchKey, WatchState};
 use tenure_console::{HostFunction, PluginMetrics};
 use tenure_sandbox::{
     DeleteOptions, Error, EventType, GetOptions, Host, Kind, Level, ListOptions, ObjectRef, Page, PatchType,
     WriteOptions,
 };
 
+use self::writing::{Content, Intent};
 use super::budget::Budget;
 use super::term::TermContext;
 use super::{answer, event, page};
@@ -43,16 +46,6 @@ pub(crate) struct Guest {
 struct Resolved {
     resource: ResourceKey,
     paid: bool,
-}
-
-/// A write before it is built: what all of them have in common.
-struct Intent<'a> {
-    verb: Verb,
-    object: &'a ObjectRef,
-    resolved: Resolved,
-    options: &'a WriteOptions,
-    /// Labels the object would carry afterwards, as far as this write says so.
-    labels: Vec<(String, String)>,
 }
 
 impl Guest {
@@ -182,54 +175,6 @@ impl Guest {
         page::from_api(&self.term.house.cluster, &resource, namespace, options, &granted, impersonated).await
     }
 
-    /// Everything between a guest's wish to write and the gate. `build` gets what the wish was resolved to.
-    async fn write(
-        &self,
-        intent: Intent<'_>,
-        build: impl FnOnce(ResourceKey, Option<&str>) -> Write,
-    ) -> Result<String, Error> {
-        let Resolved { resource, paid } = intent.resolved;
-        let namespace = answer::namespace_of(&resource, intent.object)?;
-        let generated = intent.verb == Verb::Create && intent.object.name.ends_with('-');
-        self.allow(&Access {
-            verb: intent.verb,
-            group: &resource.group,
-            resource: &resource.plural,
-            subresource: intent.options.subresource.as_deref(),
-            namespace,
-            name: (!generated).then_some(intent.object.name.as_str()),
-            labels_written: &intent.labels,
-        })?;
-        self.admit(paid)?;
-        let dry_run = self.is_dry_run(intent.options.dry_run);
-        let mut write = build(resource.clone(), namespace).impersonating(self.ready.impersonated.clone());
-        if intent.verb != Verb::Delete {
-            write = write.with_field_manager(&self.ready.field_manager);
-        }
-        if let Some(subresource) = &intent.options.subresource {
-            write = write.with_subresource(subresource);
-        }
-        if let Some(level) = &intent.options.field_validation {
-            write = write.with_field_validation(level);
-        }
-        if dry_run {
-            write = write.with_dry_run();
-        }
-        // Without a writer nothing is led; what runs there imports no writes.
-        let writer = self.term.writer.as_ref().ok_or_else(Error::cancelled)?;
-        let written = writer.write(write).await.map_err(answer::write_failed)?;
-        if let (false, Some(version), Some(watch)) =
-            (dry_run, written.version, self.ready.key_for(&resource, namespace))
-        {
-            let made = WriteMade { watch: watch.clone(), version };
-            self.writes_made.lock().unwrap_or_else(PoisonError::into_inner).push(made);
-        }
-        if dry_run && self.ready.dry_run {
-            tracing::info!(plugin = self.ready.identity, verb = %intent.verb.as_str(), name = intent.object.name, "dry run: not stored");
-        }
-        answer::text(&written.bytes)
-    }
-
     fn is_dry_run(&self, asked: bool) -> bool {
         asked || self.ready.dry_run
     }
@@ -275,11 +220,8 @@ impl Guest {
     ) -> Result<(), Error> {
         let resolved = Resolved { resource: resource.clone(), paid: true };
         let options = WriteOptions::default();
-        let intent = Intent { verb: Verb::Patch, object, resolved, options: &options, labels: Vec::new() };
-        let body = patch.to_string().into();
-        let build =
-            |resource, namespace: Option<&str>| Write::patch(resource, namespace, &object.name, PatchKind::Json, body);
-        self.write(intent, build).await.map(drop)
+        let content = Content::JsonPatch(patch.clone());
+        self.write(Intent { object, resolved, options: &options, labels: Vec::new(), content }).await.map(drop)
     }
 
     /// The uid of an object an Event is about: `kubectl describe` looks Events up by it. Absent where it cannot be had.
@@ -316,9 +258,10 @@ impl Guest {
         };
         let options = WriteOptions::default();
         let resolved = self.resolve(&reference.kind).await?;
-        let intent = Intent { verb: Verb::Create, object: &reference, resolved, options: &options, labels: Vec::new() };
-        let body = event.to_string().into();
-        self.write(intent, |resource, namespace| Write::create(resource, namespace, body)).await.map(drop)
+        let content = Content::Create(event);
+        self.write(Intent { object: &reference, resolved, options: &options, labels: Vec::new(), content })
+            .await
+            .map(drop)
     }
 }
 
@@ -337,14 +280,8 @@ impl Host for Guest {
             let value = answer::new_body_of(&object, options.subresource.as_deref(), &body)?;
             let labels = answer::labels_of(&value);
             let resolved = self.resolve(&object.kind).await?;
-            let intent = Intent { verb: Verb::Create, object: &object, resolved, options: &options, labels };
-            let body = value.to_string().into();
-            self.write(intent, |resource, namespace| {
-                let write = Write::create(resource, namespace, body);
-                // A subresource such as pods/eviction is created under the object it belongs to.
-                if options.subresource.is_some() { Write { name: Some(object.name.clone()), ..write } } else { write }
-            })
-            .await
+            let content = Content::Create(value);
+            self.write(Intent { object: &object, resolved, options: &options, labels, content }).await
         };
         self.counted(HostFunction::Create, result.await)
     }
@@ -354,10 +291,8 @@ impl Host for Guest {
             let value = answer::whole_body_of(&object, options.subresource.as_deref(), &body)?;
             let labels = answer::labels_of(&value);
             let resolved = self.resolve(&object.kind).await?;
-            let body = self.bound_body(&resolved.resource, &object, &options, value, &labels)?.to_string();
-            let intent = Intent { verb: Verb::Update, object: &object, resolved, options: &options, labels };
-            self.write(intent, |resource, namespace| Write::replace(resource, namespace, &object.name, body.into()))
-                .await
+            let content = Content::Replace(self.bound_body(&resolved.resource, &object, &options, value, &labels)?);
+            self.write(Intent { object: &object, resolved, options: &options, labels, content }).await
         };
         self.counted(HostFunction::Replace, result.await)
     }
@@ -371,25 +306,19 @@ impl Host for Guest {
     ) -> Result<String, Error> {
         let result = async {
             // What is sent is what was judged: a key that stands twice in the guest's text stands once in this.
-            let (kind, value) = match patch_type {
-                PatchType::Json => (PatchKind::Json, answer::json(&body)?),
-                PatchType::Merge => {
-                    (PatchKind::Merge, answer::body_of(&object, options.subresource.as_deref(), &body)?)
-                }
-            };
-            let labels = match patch_type {
+            let (labels, content) = match patch_type {
                 PatchType::Json => {
-                    answer::check_json_patch(&value)?;
-                    answer::labels_of_json_patch(&value)?
+                    let patch = answer::json(&body)?;
+                    answer::check_json_patch(&patch)?;
+                    (answer::labels_of_json_patch(&patch)?, Content::JsonPatch(patch))
                 }
-                PatchType::Merge => answer::labels_of(&value),
+                PatchType::Merge => {
+                    let patch = answer::body_of(&object, options.subresource.as_deref(), &body)?;
+                    (answer::labels_of(&patch), Content::MergePatch(patch))
+                }
             };
-            let body = value.to_string();
             let resolved = self.resolve(&object.kind).await?;
-            let intent = Intent { verb: Verb::Patch, object: &object, resolved, options: &options, labels };
-            let build =
-                |resource, namespace: Option<&str>| Write::patch(resource, namespace, &object.name, kind, body.into());
-            self.write(intent, build).await
+            self.write(Intent { object: &object, resolved, options: &options, labels, content }).await
         };
         self.counted(HostFunction::Patch, result.await)
     }
@@ -405,11 +334,9 @@ impl Host for Guest {
             let value = answer::whole_body_of(&object, options.subresource.as_deref(), &body)?;
             let labels = answer::labels_of(&value);
             let resolved = self.resolve(&object.kind).await?;
-            let body = self.bound_body(&resolved.resource, &object, &options, value, &labels)?.to_string();
-            let intent = Intent { verb: Verb::Patch, object: &object, resolved, options: &options, labels };
-            let build =
-                |resource, namespace: Option<&str>| Write::apply(resource, namespace, &object.name, body.into(), force);
-            self.write(intent, build).await
+            let value = self.bound_body(&resolved.resource, &object, &options, value, &labels)?;
+            let content = Content::Apply { object: value, force };
+            self.write(Intent { object: &object, resolved, options: &options, labels, content }).await
         };
         self.counted(HostFunction::Apply, result.await)
     }
@@ -418,11 +345,9 @@ impl Host for Guest {
         let result = async {
             let write_options = WriteOptions { dry_run: options.dry_run, ..WriteOptions::default() };
             let resolved = self.resolve(&object.kind).await?;
-            let intent =
-                Intent { verb: Verb::Delete, object: &object, resolved, options: &write_options, labels: Vec::new() };
-            let body = answer::delete_options(&options, self.is_dry_run(options.dry_run)).to_string().into();
-            let build = |resource, namespace: Option<&str>| Write::delete(resource, namespace, &object.name, body);
-            self.write(intent, build).await
+            let content = Content::Delete(options);
+            let labels = Vec::new();
+            self.write(Intent { object: &object, resolved, options: &write_options, labels, content }).await
         };
         self.counted(HostFunction::Delete, result.await)
     }

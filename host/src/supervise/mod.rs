@@ -7,6 +7,7 @@ pub(crate) mod budget;
 mod call;
 mod circuit;
 mod event;
+mod fence;
 mod finalizer;
 pub(crate) mod guest;
 mod key;
@@ -109,6 +110,7 @@ impl Supervisor {
             house: Arc::clone(&self.house),
             live: Arc::clone(&live),
             writer: Some(Arc::clone(&writer)),
+            election: Some(self.election.clone()),
             soft: CancellationToken::new(),
             kill: CancellationToken::new(),
         });

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use tenure_cluster::{BarrierReport, Cluster, TermWriter, WatchKey, WriterStats};
 use tenure_console::{LockMetrics, WriteFate};
-use tenure_election::{Authority, Clock, Instant as Deadline, LiveTerm, Standing, Term};
+use tenure_election::{Authority, Clock, Instant as Deadline, LiveTerm, Standing, Term, Token};
+use tenure_lease::ElectionHandle;
 use tenure_sandbox::Sandbox;
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +36,8 @@ pub(crate) struct TermContext {
     pub(crate) house: Arc<House>,
     pub(crate) live: Arc<LiveTerm>,
     pub(crate) writer: Option<Arc<TermWriter>>,
+    /// Hears of fencing tokens that writes meet; there with the writer.
+    pub(crate) election: Option<ElectionHandle>,
     /// Leadership ends: calls should come to their end.
     pub(crate) soft: CancellationToken,
     /// Guests must die.
@@ -51,6 +54,7 @@ impl TermContext {
             house: Arc::clone(house),
             live: Arc::new(live),
             writer: None,
+            election: None,
             soft: CancellationToken::new(),
             kill: CancellationToken::new(),
         }
@@ -62,6 +66,7 @@ impl TermContext {
             house: Arc::clone(&self.house),
             live: Arc::clone(&self.live),
             writer: self.writer.clone(),
+            election: self.election.clone(),
             soft: stop,
             kill: self.kill.child_token(),
         }
@@ -80,6 +85,13 @@ impl TermContext {
     /// Whether a guest may still ask anything.
     pub(crate) fn is_over(&self) -> bool {
         self.kill.is_cancelled() || self.live.standing(self.house.clock.now()) == Standing::Closed
+    }
+
+    /// Tells the election of a fencing token that is larger than this term's.
+    pub(crate) fn met(&self, token: Token) {
+        if let Some(election) = &self.election {
+            election.token(token);
+        }
     }
 
     /// Waits until the cache holds everything that was written before this call.

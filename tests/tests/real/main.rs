@@ -8,4 +8,5 @@ mod components;
 mod faults;
 mod fence;
 mod lifecycle;
+mod object_fence;
 mod rbac;

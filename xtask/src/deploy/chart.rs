@@ -91,6 +91,11 @@ fn follows_release_and_settings(chart: &Chart<'_>) -> anyhow::Result<()> {
         ("FlowSchema billing-leases", "/spec/rules/0/subjects/0/serviceAccount/name", json!("billing")),
         ("ValidatingAdmissionPolicyBinding lease-fence.billing.tenure.dev", "/spec/paramRef", lock),
         (
+            "ValidatingAdmissionPolicyBinding object-fence.billing.tenure.dev",
+            "/spec/policyName",
+            json!("object-fence.billing.tenure.dev"),
+        ),
+        (
             "ValidatingAdmissionPolicyBinding lease-anchor.billing.tenure.dev",
             "/spec/paramRef/namespace",
             json!("finance"),

@@ -19,11 +19,12 @@ use crate::workspace::Workspace;
 const SHORT_LIMIT: Duration = Duration::from_secs(2 * 60);
 
 /// Each component, and the value that switches it on in the chart.
-const COMPONENTS: [(&str, &str); 5] = [
+const COMPONENTS: [(&str, &str); 6] = [
     ("fence", "fence.enabled"),
     ("flow-schema", "flowSchema.enabled"),
     ("monitoring", "monitoring.enabled"),
     ("network-policy", "networkPolicy.enabled"),
+    ("object-fence", "objectFence.enabled"),
     ("proof-of-death", "proofOfDeath.enabled"),
 ];
 

@@ -9,7 +9,6 @@ use crate::PluginIdentity;
 const WHOLE: &str = r#"
 name = "label-propagator"
 run-on = "leader"
-fence = "object"
 [[watch]]
 api-version = "v1"
 kind = "ConfigMap"
@@ -176,9 +175,6 @@ fn a_whole_manifest_is_understood() {
                 "ratio": Number(0.5),
                 "since": String("2026-01-01"),
             },
-            fence: Some(
-                Object,
-            ),
             chunks: [
                 Chunk {
                     name: "label-propagator-9f86d081884c7d65-0",
@@ -276,10 +272,15 @@ fn a_mapping_that_cannot_be_followed_says_where_and_why() {
 #[test]
 fn what_this_version_cannot_do_is_refused_by_name() {
     check_errors(
-        &["name = \"x\"\noci = \"registry/x@sha256:1\"\n", "name = \"x\"\nservice-account = \"x\"\n"],
+        &[
+            "name = \"x\"\noci = \"registry/x@sha256:1\"\n",
+            "name = \"x\"\nservice-account = \"x\"\n",
+            "name = \"x\"\nfence = \"object\"\n",
+        ],
         &expect![[r#"
             tenure-plugins/x:2:1: `oci` is not supported by this version; put the Wasm into the ConfigMap, its chunks or the plugin directory
             tenure-plugins/x:2:1: `service-account` is not supported by this version; it can only ever stand in the host's [[grant]]
+            tenure-plugins/x:2:1: `fence` is not supported by this version; it can only ever stand in the host's [[grant]]
         "#]],
     );
 }

@@ -398,4 +398,5 @@ fn a_grant_is_for_the_plugins_its_pattern_and_digest_match() {
     assert!(!grant.matches(&plugin("label-propagator"), &wasm(digest)), "nobody signed it");
     let account = settings.grants[0].service_account.as_ref().expect("an account");
     assert_eq!(account.user(), "system:serviceaccount:shop:label-propagator");
+    assert_eq!(settings.grants[0].fence, Some(crate::Fence::Object));
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tenure_plugin::{
-    Cause, Cluster, Error, GetOptions, Kind, ListOptions, ObjectRef, Outcome, Reconciler, Request, Result, info,
+    Cause, Cluster, DeleteOptions, Error, GetOptions, Kind, ListOptions, ObjectRef, Outcome, Reconciler, Request,
+    Result, WriteOptions, info,
 };
 
 /// The manifest's `[settings]`.
@@ -54,6 +55,8 @@ enum Behaviour {
     Moody,
     /// Stamp it; when it ends, count that on the ConfigMap `ledger` beside it, unless that one's `answer` is `fail` or `later`.
     Clean,
+    /// Write in each way there is to what lies beside it, once a term; stamp the answers' reasons.
+    EachWay,
     /// Stamp it with `probe/gathered`: what the ConfigMaps labelled `probe-part` beside it hold.
     Gather,
 }
@@ -99,6 +102,7 @@ impl Reconciler for Probe {
             Behaviour::Trespass => self.trespass(cluster, object),
             Behaviour::Moody => self.moody(cluster, object),
             Behaviour::Clean => return self.clean(cluster, &request),
+            Behaviour::EachWay => self.each_way(cluster, object),
             Behaviour::Gather => self.gather(cluster, object),
         }?;
         Ok(Outcome::done())
@@ -201,6 +205,63 @@ impl Probe {
         let before = now["metadata"]["annotations"][&key].as_str().and_then(|count| count.parse::<u32>().ok());
         note(key, (before.unwrap_or_default() + 1).to_string())?;
         Ok(Outcome::done())
+    }
+
+    fn each_way(&self, cluster: &Cluster, object: &ObjectRef) -> Result<()> {
+        let term = cluster.term().to_string();
+        let trigger: Value = cluster.get_with(object, &GetOptions::live())?;
+        if trigger["metadata"]["annotations"]["probe/term"] == term.as_str() {
+            return Ok(());
+        }
+        let namespace = object.namespace.clone().unwrap_or_default();
+        let beside = |name: &str| ObjectRef::config_map(namespace.clone(), name);
+        let data = json!({"data": {"term": term}});
+        let operations = json!([{"op": "add", "path": "/data", "value": {"term": term}}]);
+        let mut reasons = Vec::new();
+        let mut note = |what: &str, answer: Result<Value>| reasons.push(format!("{what}={}", reason(answer)));
+
+        let mut replaced: Value = cluster.get_with(&beside("replaced"), &GetOptions::live())?;
+        replaced["data"] = data["data"].clone();
+        note("replace", cluster.replace(&beside("replaced"), &replaced));
+        note("merge", cluster.merge_patch(&beside("merged"), &data));
+        note("json", cluster.json_patch(&beside("patched"), &operations));
+        note("json-bare", cluster.json_patch(&beside("bare"), &operations));
+        let applied = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": data["data"]});
+        note("apply", cluster.apply(&beside("applied"), &applied));
+        note("create", cluster.create(&beside(&format!("made-in-{term}")), &data));
+        let doomed = beside(&format!("doomed-in-{term}"));
+        note("doomed", cluster.create(&doomed, &data));
+        note("delete", cluster.delete(&doomed, &DeleteOptions::default()).map(|()| Value::Null));
+
+        let deployment = Kind::new("apps/v1", "Deployment").named(namespace.clone(), "deployed");
+        let waits = json!([{"op": "add", "path": "/spec/minReadySeconds", "value": cluster.term() % 100}]);
+        note("json-unseen", cluster.json_patch(&deployment, &waits));
+        let mut status: Value = cluster.get_with(&deployment, &GetOptions::live())?;
+        status["status"]["observedGeneration"] = 1.into();
+        status["status"]["replicas"] = (cluster.term() % 1000).into();
+        note("status", cluster.replace_with(&deployment, &status, &WriteOptions::status()));
+        let scale = json!({
+            "apiVersion": "autoscaling/v1", "kind": "Scale",
+            "metadata": {"name": "deployed", "namespace": namespace}, "spec": {"replicas": cluster.term() % 1000},
+        });
+        let of_scale = WriteOptions { subresource: Some("scale".to_owned()), ..WriteOptions::default() };
+        note("scale", cluster.replace_with(&deployment, &scale, &of_scale));
+
+        let patch_with = |options: &WriteOptions| {
+            cluster.patch_with(
+                &deployment,
+                tenure_plugin::PatchType::Merge,
+                &json!({"status": {"replicas": 1}}),
+                options,
+            )
+        };
+        note("status-by-patch", patch_with(&WriteOptions::status()));
+        note("generated", cluster.create(&beside("made-up-"), &data));
+        let token = json!({"metadata": {"annotations": {"fence.tenure.dev/another": "1"}}});
+        note("another", cluster.merge_patch(&beside("merged"), &token));
+        let all = json!([{"op": "add", "path": "/metadata/annotations", "value": {"a": "b"}}]);
+        note("all-annotations", cluster.json_patch(&beside("patched"), &all));
+        self.stamp(cluster, object, json!({"probe/reasons": reasons.join(",")}))
     }
 
     fn gather(&self, cluster: &Cluster, object: &ObjectRef) -> Result<()> {
