@@ -11,6 +11,7 @@ mod reload;
 mod run;
 mod signals;
 mod supervise;
+mod throttling;
 mod view;
 
 use std::process::ExitCode;

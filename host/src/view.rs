@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::board::Board;
 use crate::supervise::Writers;
+use crate::throttling::Throttled;
 
 /// How long past its lease a leader may go on without a renewal before a restart would help; what
 /// kube-controller-manager gives client-go's check.
@@ -78,6 +79,9 @@ impl View for ReplicaView {
         self.lock_metrics.set_term(term);
         self.lock_metrics.set_slow_path_total(slow_path_total);
         self.lock_metrics.set_deaths_proved_total(deaths_proved_total);
+        if let Some(throttled) = Throttled::of_this_container() {
+            self.lock_metrics.set_throttled_total(throttled.periods, throttled.time);
+        }
         self.writers.count();
     }
 }

@@ -65,6 +65,8 @@ impl Metrics {
             deaths_proved: self.families.deaths_proved.get_or_create_owned(&of_lock),
             policy_failures: self.families.policy_failures.get_or_create_owned(&of_lock),
             renewal_lateness: self.families.renewal_lateness.get_or_create_owned(&of_lock),
+            throttled_periods: self.families.throttled_periods.get_or_create_owned(&of_lock),
+            throttled_time: self.families.throttled_time.get_or_create_owned(&of_lock),
             barrier: self.families.barrier.get_or_create_owned(&of_lock),
             writes: WriteFate::ALL
                 .map(|fate| self.families.writes.get_or_create_owned(&OfWrite { name: name.to_owned(), fate })),
@@ -166,6 +168,8 @@ pub struct LockMetrics {
     deaths_proved: Counter,
     policy_failures: Counter,
     renewal_lateness: Histogram,
+    throttled_periods: Counter,
+    throttled_time: CounterSeconds,
     barrier: Histogram,
     writes: [Counter; WriteFate::ALL.len()],
 }
@@ -195,6 +199,14 @@ impl LockMetrics {
     /// `tenure_renewal_lateness_seconds`: how much later than due a renewal was sent.
     pub fn observe_renewal_lateness(&self, late: Duration) {
         self.renewal_lateness.observe(late.as_secs_f64());
+    }
+
+    /// `tenure_cpu_throttled_periods_total` and `tenure_cpu_throttled_seconds_total`, from counts kept by the kernel. Smaller than before:
+    /// nothing happens.
+    pub fn set_throttled_total(&self, periods: u64, time: Duration) {
+        self.throttled_periods.inner().fetch_max(periods, Ordering::Relaxed);
+        // Of numbers that are not negative the larger has the larger bits.
+        self.throttled_time.inner().fetch_max(time.as_secs_f64().to_bits(), Ordering::Relaxed);
     }
 
     /// `tenure_barrier_seconds`: how long the barrier at the start of a term took.
@@ -355,6 +367,8 @@ mod tests {
             tenure_deaths_proved counter
             tenure_lock_policy_failures counter
             tenure_renewal_lateness_seconds histogram
+            tenure_cpu_throttled_periods counter
+            tenure_cpu_throttled_seconds counter
             tenure_barrier_seconds histogram
             tenure_writes counter
             controller_runtime_reconcile counter
@@ -398,6 +412,21 @@ mod tests {
         }
         assert!(!text.contains("total_total"), "{text}");
         assert!(text.ends_with("# EOF\n"), "{text}");
+    }
+
+    #[test]
+    fn counts_of_the_kernel_only_grow() {
+        let metrics = Metrics::new("0.1.0");
+        let lock = metrics.lock("tenure");
+        lock.set_throttled_total(3, Duration::from_millis(1500));
+        lock.set_throttled_total(2, Duration::from_millis(250));
+        let text = metrics.encode();
+        for line in [
+            r#"tenure_cpu_throttled_periods_total{name="tenure"} 3"#,
+            r#"tenure_cpu_throttled_seconds_total{name="tenure"} 1.5"#,
+        ] {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
     }
 
     #[test]

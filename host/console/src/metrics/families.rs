@@ -49,6 +49,8 @@ pub(crate) struct Families {
     pub(crate) deaths_proved: Family<OfLock, Counter>,
     pub(crate) policy_failures: Family<OfLock, Counter>,
     pub(crate) renewal_lateness: Histograms<OfLock>,
+    pub(crate) throttled_periods: Family<OfLock, Counter>,
+    pub(crate) throttled_time: Family<OfLock, CounterSeconds>,
     pub(crate) barrier: Histograms<OfLock>,
     pub(crate) writes: Family<OfWrite, Counter>,
     pub(crate) reconciles: Family<OfResult, Counter>,
@@ -104,6 +106,16 @@ impl Families {
                 "tenure_renewal_lateness_seconds",
                 "How much later than due a renewal was sent: what the election thread had to wait for a processor",
                 delay,
+            ),
+            throttled_periods: add(
+                on,
+                "tenure_cpu_throttled_periods",
+                "Periods in which the kernel made this container wait, its processor time used up",
+            ),
+            throttled_time: add(
+                on,
+                "tenure_cpu_throttled_seconds",
+                "How long it made the container's threads wait in them, summed over processors",
             ),
             barrier: add_histogram(
                 on,
