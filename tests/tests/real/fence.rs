@@ -34,15 +34,10 @@ async fn fenced(api: &RealApi, under: Under, replicas: &[(&str, &[(&str, &str)])
         give_what_is_granted(&world).await;
         accounts = format!("{accounts}, {:?}", bot(&world));
     }
-    for document in FENCE.split("\n---\n").chain(ANCHOR.split("\n---\n")) {
-        // Another world's fence has another account and another Lease, and so another name.
-        let document = document
-            .replace("name: host.tenure.dev", &format!("name: {LEASE}"))
-            .replace("fence.tenure.dev", &format!("fence.{}.tenure.dev", world.names.system))
-            .replace("lease-anchor.tenure.dev", &format!("lease-anchor.{}.tenure.dev", world.names.system))
-            .replace("tenure-system", &world.names.system)
-            .replace(&format!("username == {:?}", world.account()), &format!("username in [{accounts}]"));
-        create(&world, &serde_saphyr::from_str(&document).expect("the fence is YAML")).await;
+    for text in [FENCE, ANCHOR] {
+        for document in documents(&world, text, &accounts) {
+            create(&world, &document).await;
+        }
     }
     let label = Patch::Merge(json!({"metadata": {"labels": {"tenure.dev/fenced": "true"}}}));
     let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(world.client());
@@ -56,18 +51,33 @@ async fn fenced(api: &RealApi, under: Under, replicas: &[(&str, &[(&str, &str)])
     world
 }
 
+/// What is shipped, for this world: another world's fence has another account and another Lease, and so another name.
+fn documents(world: &World, text: &str, accounts: &str) -> Vec<Value> {
+    let own = text
+        .replace("name: host.tenure.dev", &format!("name: {LEASE}"))
+        .replace("fence.tenure.dev", &format!("fence.{}.tenure.dev", world.names.system))
+        .replace("lease-anchor.tenure.dev", &format!("lease-anchor.{}.tenure.dev", world.names.system))
+        .replace("tenure-system", &world.names.system)
+        .replace(&format!("username == {:?}", world.account()), &format!("username in [{accounts}]"));
+    own.split("\n---\n").map(|document| serde_saphyr::from_str(document).expect("the fence is YAML")).collect()
+}
+
 /// The account of its own, as the API server calls it.
 fn bot(world: &World) -> String {
     format!("system:serviceaccount:{}:bot", world.names.work)
 }
 
 async fn create(world: &World, object: &Value) {
+    let new: DynamicObject = serde_json::from_value(object.clone()).expect("an object");
+    all_like(world, object).create(&PostParams::default(), &new).await.expect("the object can be created");
+}
+
+/// All objects of the kind of this one, which is in no namespace.
+fn all_like(world: &World, object: &Value) -> Api<DynamicObject> {
     let text = |key: &str| object[key].as_str().unwrap_or_default();
     let (group, version) = text("apiVersion").split_once('/').expect("a group and a version");
     let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, text("kind")));
-    let object: DynamicObject = serde_json::from_value(object.clone()).expect("an object");
-    let api: Api<DynamicObject> = Api::all_with(world.client(), &kind);
-    api.create(&PostParams::default(), &object).await.expect("the object can be created");
+    Api::all_with(world.client(), &kind)
 }
 
 /// Whether the fence refused it; any other refusal is a failure of the test.
@@ -231,4 +241,37 @@ async fn what_the_host_writes_in_the_name_of_an_account_is_held_to_the_hosts_pod
     world.config_map("probe", &work, "after", json!({})).await;
     world.annotated(&work, "after", "probe/term").await;
     assert_eq!(world.leader().await, holder);
+}
+
+/// While no policy names Leases the API server's watch of them may end for good (kubernetes/kubernetes#130887): a fence made again would
+/// judge by the holder of then. The anchor is what stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_taken_away_and_made_again_judges_by_the_holder_of_now() {
+    let Some(api) = RealApi::shared().await else { return };
+    let mut world = fenced(&api, Under::Host, &[("replica-0", &[]), ("replica-1", &[])], "stamp").await;
+    let work = world.names.work.clone();
+    let first = world.leader().await;
+    let second = if first == "replica-0" { "replica-1" } else { "replica-0" };
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    let is_refused = async |config_maps: &Api<ConfigMap>| {
+        is_fenced("a create", config_maps.create(&dry, &config_map("probing")).await)
+    };
+    let of_first = Api::<ConfigMap>::namespaced(world.client_of(&first).await, &work);
+    let of_second = Api::<ConfigMap>::namespaced(world.client_of(second).await, &work);
+    until("the fence to stand", || async { is_refused(&of_second).await }).await;
+    assert!(!is_refused(&of_first).await, "it holds the lock");
+
+    let documents = documents(&world, FENCE, &format!("{:?}", world.account()));
+    for document in documents.iter().rev() {
+        let name = document["metadata"]["name"].as_str().expect("a name");
+        all_like(&world, document).delete(name, &DeleteParams::default()).await.expect("the fence can be taken away");
+    }
+    until("the fence to be gone", || async { !is_refused(&of_second).await }).await;
+    world.replica(&first).kill();
+    assert_eq!(world.leader_after(&first).await, second);
+    for document in &documents {
+        create(&world, document).await;
+    }
+    until("the fence to stand again", || async { is_refused(&of_first).await }).await;
+    assert!(!is_refused(&of_second).await, "it holds the lock now");
 }
