@@ -559,6 +559,26 @@ async fn grant_and_component_are_switched_on_in_any_order_and_off_again() {
     assert_eq!(world.annotation(&work, "old", &token).await, Some(term));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hosts_finalizer_is_set_and_taken_away_under_the_fence() {
+    let Some(api) = RealApi::shared().await else { return };
+    let mut world = world(&api, "default").await;
+    switch_on(&world).await;
+    let work = world.names.work.clone();
+    world.config_map("probe", &work, "target", json!({})).await;
+    world.api::<ConfigMap>(&work).create(&PostParams::default(), &config_map("ledger", &[])).await.expect("created");
+    world.start("replica-0").await;
+    world.drop_in(&probe(&world, "clean").with_finalizer()).await;
+    world.annotated(&work, "target", "probe/term").await;
+    let token = token_name(&world, "target").await;
+    let held = world.get_config_map(&work, "target").await.and_then(|target| target.metadata.finalizers);
+    assert_eq!(held.map(|finalizers| finalizers.len()), Some(1));
+    world.delete_config_map(&work, "target").await;
+    until("the target to be gone", || async { world.get_config_map(&work, "target").await.is_none() }).await;
+    world.annotated(&work, "ledger", "probe/cleaned-target").await;
+    world.annotated(&work, "ledger", &token).await;
+}
+
 /// Another name each time.
 fn next_number() -> u32 {
     static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
