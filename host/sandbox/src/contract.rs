@@ -103,7 +103,7 @@ pub struct Page {
     /// The list's resourceVersion.
     pub resource_version: String,
     /// How many more there are, where the server says.
-    pub remaining: Option<u64>,
+    pub remaining: Option<u32>,
 }
 
 /// How a patch's body is to be read.

@@ -37,7 +37,7 @@ pub(crate) fn from_cache(
         .peekable();
     let shown: Vec<Arc<Object>> = rest.by_ref().take(items_max(options)).collect();
     let continue_token = rest.peek().and(shown.last()).map(|last| format!("{CACHE_TOKEN}{}", position(last)));
-    let remaining = continue_token.is_some().then(|| rest.count() as u64);
+    let remaining = continue_token.is_some().then(|| u32::try_from(rest.count()).unwrap_or(u32::MAX));
     let items = shown.iter().map(|object| rendered(object, options.metadata_only)).collect();
     Ok(Page { items, continue_token, resource_version, remaining })
 }

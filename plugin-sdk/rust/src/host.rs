@@ -15,7 +15,7 @@ pub struct Page {
     /// The state of the cluster the page shows.
     pub resource_version: String,
     /// How many more there are, where the server says.
-    pub remaining: Option<u64>,
+    pub remaining: Option<u32>,
 }
 
 /// What the host offers every plugin, one that only looks too.

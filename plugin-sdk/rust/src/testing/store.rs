@@ -64,7 +64,7 @@ impl Store {
             items: items.iter().map(|value| shown(value, options.metadata_only).to_string()).collect(),
             continue_token: (left > 0).then(|| end.to_string()),
             resource_version: self.version.to_string(),
-            remaining: (left > 0).then_some(left as u64),
+            remaining: (left > 0).then(|| u32::try_from(left).unwrap_or(u32::MAX)),
         })
     }
 
