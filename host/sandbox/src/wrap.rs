@@ -1,7 +1,14 @@
 //! From bytes to a component: what they are, and how a core module becomes one. No engine here.
+//!
+//! A module for WASI 0.1 (`wasm32-wasip1`, Go's `wasip1`, wasi-libc) gets the adapter that wasmtime publishes: what it imports
+//! of 0.1 becomes imports of WASI 0.2, of which those are live, inert or refused that a component's would be.
 
 use std::panic::catch_unwind;
 
+use wasi_preview1_component_adapter_provider::{
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+};
+use wasmparser::{Parser, Payload};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata, metadata};
 use wit_parser::Resolve;
 
@@ -12,8 +19,6 @@ use crate::words::{SENTENCE_CHARS_MAX, readable};
 pub(crate) const CONTRACT: &str = include_str!("../../../plugin-sdk/wit/tenure.wit");
 /// The contract's worlds.
 const WORLDS: [&str; 2] = ["reconciler", "lock-policy"];
-/// What modules for WASI 0.1 import.
-const WASI_PREVIEW1: &str = "wasi_snapshot_preview1";
 
 /// What some bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +77,21 @@ fn encode(module: &[u8]) -> Result<Vec<u8>, LoadError> {
 
 fn component_of(module: &[u8]) -> Result<Vec<u8>, LoadError> {
     let mut encoder = ComponentEncoder::default().validate(true).module(module).map_err(refused)?;
+    // Only where it is needed: with it, what a module imports of WASI 0.2 by itself would become the adapter's version of it.
+    if imports_wasi_0_1(module) {
+        let (name, adapter) = (WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER);
+        encoder = encoder.adapter(name, adapter).map_err(refused)?;
+    }
     encoder.encode().map_err(refused)
+}
+
+fn imports_wasi_0_1(module: &[u8]) -> bool {
+    Parser::new(0).parse_all(module).any(|part| match part {
+        Ok(Payload::ImportSection(imports)) => imports
+            .into_imports()
+            .any(|import| import.is_ok_and(|import| import.module == WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME)),
+        _ => false,
+    })
 }
 
 /// The module with a world of ours embedded.
@@ -85,17 +104,14 @@ fn describe(module: &[u8], world: &str) -> Result<Vec<u8>, LoadError> {
     Ok(described)
 }
 
-/// wit-component's own words, and what to do about the two things that happen to people.
+/// wit-component's own words, and where to look.
 fn refused(error: impl std::fmt::Display) -> LoadError {
     let told = readable(&format!("{error:#}"), SENTENCE_CHARS_MAX);
-    let message = if told.contains(WASI_PREVIEW1) {
-        format!(
-            "it imports {WASI_PREVIEW1} (WASI 0.1): build it for wasm32-unknown-unknown or wasm32-wasip2, or adapt it with \
-             `wasm-tools component new --adapt` ({told})"
-        )
-    } else {
-        format!("{told}; its imports and exports must be those of a world in plugin-sdk/wit ({})", WORLDS.join(", "))
-    };
+    let worlds = WORLDS.join(", ");
+    let message = format!(
+        "{told}; its imports and exports must be those of a world in plugin-sdk/wit ({worlds}), beside those of WASI 0.1 \
+         (wasi_snapshot_preview1)"
+    );
     LoadError::Wrap { message }
 }
 

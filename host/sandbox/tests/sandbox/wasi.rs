@@ -158,3 +158,87 @@ async fn exit_ends_the_call_not_the_host() {
         "{answer:?}"
     );
 }
+
+/// A core module for WASI 0.1, as wasi-libc, Go's `wasip1` and Rust's `wasm32-wasip1` make them: it says nowhere which world
+/// it is for.
+const PREVIEW1: &str = r#"
+    (import "wasi_snapshot_preview1" "args_sizes_get" (func $args (param i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "environ_sizes_get" (func $environ (param i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_prestat_get" (func $prestat (param i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "path_open"
+        (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "clock_time_get" (func $clock (param i32 i64 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "sock_shutdown" (func $shutdown (param i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+    (func $demand (param $is i32) (param $wanted i32)
+        (if (i32.ne (local.get $is) (local.get $wanted)) (then (unreachable))))"#;
+
+fn preview1(reconcile: &str) -> Vec<u8> {
+    fixtures::module(PREVIEW1, &format!("{reconcile} (i32.const 1024)"))
+}
+
+#[tokio::test]
+async fn a_module_for_wasi_0_1_finds_clocks_and_randomness_and_no_files_environment_or_arguments() {
+    let wasm = preview1(
+        r"(call $demand (call $args (i32.const 2048) (i32.const 2052)) (i32.const 0))
+        (call $demand (i32.load (i32.const 2048)) (i32.const 0))
+        (call $demand (call $environ (i32.const 2048) (i32.const 2052)) (i32.const 0))
+        (call $demand (i32.load (i32.const 2048)) (i32.const 0))
+        ;; 8: no such descriptor; the first directory of a program would be 3.
+        (call $demand (call $prestat (i32.const 3) (i32.const 2048)) (i32.const 8))
+        (call $demand (call $open (i32.const 3) (i32.const 0) (local.get $body) (local.get $body_bytes) (i32.const 0)
+            (i64.const 0) (i64.const 0) (i32.const 0) (i32.const 2048)) (i32.const 8))
+        (call $demand (call $clock (i32.const 0) (i64.const 0) (i32.const 2048)) (i32.const 0))
+        (if (i64.eqz (i64.load (i32.const 2048))) (then (unreachable)))
+        (call $demand (call $random (i32.const 2048) (i32.const 16)) (i32.const 0))
+        (if (i64.eqz (i64.load (i32.const 2048))) (then (unreachable)))",
+    );
+    let plugin = load(&wasm);
+    assert!(plugin.wrapped());
+    let names = |imports: &[String]| {
+        imports.iter().filter_map(|name| name.split('@').next().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let (live, inert) = (names(&plugin.imports().wasi), names(&plugin.imports().inert));
+    for interface in ["wasi:clocks/wall-clock", "wasi:random/random", "wasi:io/streams"] {
+        assert!(live.iter().any(|name| name == interface), "{interface} in {live:?}");
+    }
+    for interface in ["wasi:cli/environment", "wasi:filesystem/preopens", "wasi:filesystem/types"] {
+        assert!(inert.iter().any(|name| name == interface), "{interface} in {inert:?}");
+    }
+    assert!(!plugin.imports().writes);
+    let host = TestHost::answering("");
+    instance(&wasm, &host).await.reconcile(request(), LONG).await.expect("an outcome");
+}
+
+#[tokio::test]
+async fn what_a_module_for_wasi_0_1_writes_becomes_log_lines() {
+    let wasm = preview1(
+        "(i32.store (i32.const 2048) (local.get $body))
+        (i32.store (i32.const 2052) (local.get $body_bytes))
+        (call $demand (call $write (i32.const 1) (i32.const 2048) (i32.const 1) (i32.const 2056)) (i32.const 0))",
+    );
+    let host = TestHost::answering("");
+    let mut request = request();
+    request.body = Some("printed".into());
+    instance(&wasm, &host).await.reconcile(request, LONG).await.expect("an outcome");
+    assert_eq!(host.messages(), ["printed"]);
+}
+
+#[tokio::test]
+async fn a_module_for_wasi_0_1_has_no_sockets() {
+    let wasm = preview1("(if (i32.eqz (call $shutdown (i32.const 3) (i32.const 0))) (then (unreachable)))");
+    let host = TestHost::answering("");
+    instance(&wasm, &host).await.reconcile(request(), LONG).await.expect("told that there is none");
+}
+
+#[tokio::test]
+async fn exit_of_wasi_0_1_ends_the_call_not_the_host() {
+    let host = TestHost::answering("");
+    let answer = instance(&preview1("(call $exit (i32.const 1))"), &host).await.reconcile(request(), LONG).await;
+    assert!(
+        matches!(&answer, Err(CallError::Trap { message, .. }) if message.starts_with("it called exit(1)")),
+        "{answer:?}"
+    );
+}
