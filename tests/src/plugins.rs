@@ -1,11 +1,16 @@
 //! Plugins for tests: built ones, and their manifests with other settings.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tenure_plugin_source::{Compression, PackOptions, pack};
 
 use crate::Signer;
+
+/// A guest of each language, of each released version of the contract.
+const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guests/kept/0.1.0");
+/// Of the guests in all languages.
+const LANGUAGE_MANIFEST: &str = include_str!("../guests/languages/plugin.toml");
 
 /// A plugin to drop in.
 #[derive(Debug, Clone)]
@@ -42,6 +47,33 @@ impl Plugin {
             .replace("value = \"1\"", &format!("value = \"{value}\""))
             .replace("probe=true", &format!("probe={name}"));
         Self { name: name.to_owned(), manifest, ..probe }
+    }
+
+    /// The guest that speaks the contract's transcript, in this language: as built now, where `TENURE_LANGUAGES` names their
+    /// folder, else the one kept since its version of the contract was released.
+    pub fn language(language: &str) -> Self {
+        let read = |path: &Path| std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let wasm = match languages_built() {
+            Some(folder) => read(&folder.join(language).join("plugin.wasm")),
+            None => {
+                let packed = read(&Path::new(KEPT).join(format!("{language}.wasm.zst")));
+                zstd::decode_all(packed.as_slice()).expect("what is kept is compressed with zstd")
+            }
+        };
+        let manifest = LANGUAGE_MANIFEST.replace("LANGUAGE", language);
+        Self { name: language.to_owned(), manifest, wasm, signature: None }
+    }
+
+    /// The languages there are guests in, by name.
+    pub fn languages() -> Vec<String> {
+        let folder = languages_built().unwrap_or_else(|| KEPT.into());
+        let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let mut languages: Vec<String> = entries
+            .map(|entry| entry.expect("the folder can be listed").file_name().to_string_lossy().into_owned())
+            .map(|name| name.split('.').next().unwrap_or_default().to_owned())
+            .collect();
+        languages.sort();
+        languages
     }
 
     /// With so much beside the code that it needs chunks.
@@ -107,6 +139,10 @@ impl Plugin {
         }
         config_maps
     }
+}
+
+fn languages_built() -> Option<PathBuf> {
+    std::env::var_os("TENURE_LANGUAGES").map(PathBuf::from)
 }
 
 fn plugins() -> PathBuf {

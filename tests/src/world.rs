@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 use tenure_local_cluster::LocalCluster;
 
 use crate::server::Server;
-use crate::{Judge, NetworkNamespace, Plugin, RealApi, Replica, until, until_some};
+use crate::{Judge, LIMIT, NetworkNamespace, Plugin, RealApi, Replica, until, until_some, until_some_within};
 
 /// The lock's name.
 pub const LEASE: &str = "tenure";
@@ -339,6 +340,13 @@ code-cache = "{code}"
         Plugin { manifest: probe.manifest.replace(&label, &own), ..probe }
     }
 
+    /// The guest of this language; it sees this world's objects only.
+    pub fn language(&self, language: &str) -> Plugin {
+        let guest = Plugin::language(language);
+        let (label, own) = (format!("probe={language}"), format!("probe={}{language}", self.names.prefix));
+        Plugin { manifest: guest.manifest.replace(&label, &own), ..guest }
+    }
+
     /// Objects of one kind in one namespace.
     pub fn api<K>(&self, namespace: &str) -> Api<K>
     where
@@ -439,8 +447,13 @@ code-cache = "{code}"
 
     /// Waits until the leader says that a plugin is in this state, and returns its row.
     pub async fn plugin_state(&self, plugin: &str, state: &str) -> Value {
+        self.plugin_state_within(LIMIT, plugin, state).await
+    }
+
+    /// As [`plugin_state`](Self::plugin_state), for what compiles longer than any plugin of ours.
+    pub async fn plugin_state_within(&self, limit: Duration, plugin: &str, state: &str) -> Value {
         let identity = format!("{}/{plugin}", self.names.plugins);
-        until_some(&format!("{plugin} to be {state} on the leader"), || async {
+        until_some_within(limit, &format!("{plugin} to be {state} on the leader"), || async {
             let status = self.status_of_leader().await?;
             let row = status["plugins"].as_array()?.iter().find(|row| row["identity"] == identity)?.clone();
             (row["state"] == state).then_some(row)

@@ -65,6 +65,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("tenure-tests", &["tenure-control-plane", "tenure-local-cluster", "tenure-plugin-source"]),
+    ("contract-rust", &["tenure-plugin"]),
     ("errand", &["tenure-plugin"]),
     ("lookout", &["tenure-plugin"]),
     ("probe", &["tenure-plugin"]),

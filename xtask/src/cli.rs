@@ -24,7 +24,7 @@ pub(crate) enum Command {
     /// What needs no test to run: arrows between rooms, tidiness, fmt, clippy, doc, deny.
     Check(CheckArgs),
     /// Build every plugin to WebAssembly, into target/plugins, one folder each.
-    Plugins,
+    Plugins(PluginsArgs),
     /// Three replicas on a cluster in memory: plugins dropped in, the leader killed, the next one ended in order.
     Demo(DemoArgs),
     /// Measure, and write the figures into docs/benchmarks.md.
@@ -40,6 +40,17 @@ pub(crate) enum Command {
     /// A real Kubernetes to test on.
     #[command(subcommand)]
     Cluster(ClusterCommand),
+}
+
+/// `cargo xtask plugins`.
+#[derive(Debug, Args)]
+pub(crate) struct PluginsArgs {
+    /// Instead, the contract's guest in each language there are tools for, into target/languages.
+    #[arg(long)]
+    pub(crate) languages: bool,
+    /// Keep them as those of the contract's version, in tests/guests/kept: once for each version, when it is released.
+    #[arg(long, requires = "languages")]
+    pub(crate) keep: bool,
 }
 
 /// `cargo xtask image`.

@@ -6,7 +6,7 @@ use crate::cli::{FuzzArgs, LongArgs};
 use crate::process;
 use crate::steps::Steps;
 use crate::workspace::{PURE_ROOMS, TEST_FEATURES, Workspace, in_ci};
-use crate::{check, fuzz, image, mutations, plugins, simulate, test};
+use crate::{check, fuzz, image, languages, mutations, plugins, simulate, test};
 
 const LIMIT: Duration = Duration::from_secs(2 * 60 * 60);
 
@@ -61,6 +61,13 @@ pub(crate) fn run(workspace: &Workspace, args: &LongArgs) -> anyhow::Result<()> 
         cargo.args(["test", "--workspace", "--features", TEST_FEATURES, "--test", "fairness", "--", "--ignored"]);
         test::set_stage(workspace, &mut cargo, &programs);
         process::run(&mut cargo, LIMIT)
+    })?;
+    let built = languages::build(workspace, &mut steps)?;
+    steps.step("the contract in every language", languages::ADVICE, || {
+        let mut cargo = workspace.cargo();
+        cargo.args(["test", "--workspace", "--features", TEST_FEATURES, "--test", "languages", "--test", "real"]);
+        test::set_stage(workspace, &mut cargo, &programs);
+        process::run(cargo.arg("a_guest_of_each_language").env("TENURE_LANGUAGES", &built), LIMIT)
     })?;
     image::test(workspace, &mut steps, &programs)?;
     match image::missing(true) {

@@ -14,6 +14,7 @@ mod deploy;
 mod fuzz;
 mod go;
 mod image;
+mod languages;
 mod long;
 mod mutations;
 mod plugins;
@@ -54,7 +55,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Test(args) => test::run(&workspace, &args),
         Command::Check(args) => check::run(&workspace, &args),
-        Command::Plugins => plugins::run(&workspace),
+        Command::Plugins(args) => plugins::run(&workspace, &args),
         Command::Demo(args) => demo::run(&workspace, &args),
         Command::Bench(args) => bench::run(&workspace, &args),
         Command::Long(args) => long::run(&workspace, &args),

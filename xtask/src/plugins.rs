@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use cargo_metadata::Package;
 
+use crate::cli::PluginsArgs;
+use crate::languages;
 use crate::process;
 use crate::steps::Steps;
 use crate::workspace::{WASM_TARGET, Workspace, in_ci};
@@ -24,8 +26,15 @@ pub(crate) const TARGET_ADVICE: &str = "rustup target add wasm32-unknown-unknown
 pub(crate) const BUILD_ADVICE: &str = "mend the plugin; cargo xtask plugins builds them alone";
 
 /// `cargo xtask plugins`.
-pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
+pub(crate) fn run(workspace: &Workspace, args: &PluginsArgs) -> anyhow::Result<()> {
     let mut steps = Steps::new(in_ci());
+    if args.languages {
+        let folder = languages::build(workspace, &mut steps)?;
+        if args.keep {
+            steps.step("keep", languages::ADVICE, || languages::keep(workspace, &folder))?;
+        }
+        return steps.finish();
+    }
     steps.step("wasm target", TARGET_ADVICE, || install_target(workspace))?;
     steps.step("plugins", BUILD_ADVICE, || build(workspace))?;
     steps.finish()

@@ -11,7 +11,7 @@ const RUST_LINES_MAX: usize = 600;
 const FOLDERS_SKIPPED: [&str; 3] = ["target", ".git", "node_modules"];
 
 /// Kinds of files that people write here.
-const KINDS: [&str; 10] = ["rs", "toml", "md", "wit", "go", "mod", "yaml", "yml", "sh", "json"];
+const KINDS: [&str; 13] = ["rs", "toml", "md", "wit", "go", "mod", "yaml", "yml", "sh", "json", "c", "js", "py"];
 
 /// Files without a kind that people write here.
 const NAMES: [&str; 2] = ["Dockerfile", "run"];

@@ -64,9 +64,11 @@ impl Workspace {
         self.packages_in("plugins")
     }
 
-    /// The packages in `tests/guests/`: plugins that only whole-host tests run.
+    /// The packages in `tests/guests/`: plugins that only whole-host tests run. Without that of the languages, which is built
+    /// with its siblings.
     pub(crate) fn test_guests(&self) -> Vec<&Package> {
-        self.packages_in("tests/guests")
+        let of_languages = self.packages_in("tests/guests/languages");
+        self.packages_in("tests/guests").into_iter().filter(|it| !of_languages.contains(it)).collect()
     }
 
     fn packages_in(&self, folder: &str) -> Vec<&Package> {

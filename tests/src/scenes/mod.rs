@@ -4,6 +4,7 @@
 pub mod by_hand;
 pub mod finalizers;
 pub mod handover;
+pub mod languages;
 pub mod reload;
 pub mod stopped_writes;
 pub mod task;

@@ -7,6 +7,7 @@ mod chart;
 mod components;
 mod faults;
 mod fence;
+mod languages;
 mod lifecycle;
 mod object_fence;
 mod rbac;

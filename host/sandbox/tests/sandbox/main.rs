@@ -3,6 +3,7 @@
 mod call;
 mod host;
 mod hostile;
+mod languages;
 mod limits;
 mod load;
 mod policy;
