@@ -415,7 +415,7 @@ mod tests {
         for needing in
             [rule(&["deployments"], &["delete"]), rule(&["deployments/status", "deployments/scale"], &["update"])]
         {
-            let refusal = check_fence(&[needing.clone()]).expect_err("patch is missing");
+            let refusal = check_fence(std::slice::from_ref(&needing)).expect_err("patch is missing");
             assert!(
                 refusal.message.contains("resources = [\"deployments\"]\nverbs = [\"patch\"]"),
                 "{}",

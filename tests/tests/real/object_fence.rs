@@ -391,28 +391,6 @@ async fn no_write_of_a_former_leader_gets_through_once_its_successor_has_written
     assert_eq!(send_again(&client, create).await, 201, "creates are not covered");
 }
 
-/// A pause between the last look at the clocks and `write(2)`, which no check in the process can close.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_write_in_the_buffers_of_a_stopped_leader_is_refused_when_it_comes_out() {
-    let Some(api) = RealApi::shared().await else { return };
-    let mut world = world(&api, "default").await;
-    switch_on(&world).await;
-    world.config_map("probe", &world.names.work, "target", json!({})).await;
-    world.start_with("stopped", &[("TENURE_STOP_AT", "after-last-look")]).await;
-    world.drop_in(&probe(&world, "burst")).await;
-    world.replica("stopped").stopped().await;
-    let term = world.term().await.expect("a term");
-    world.start("successor").await;
-    world.leader_after("stopped").await;
-    until("the successor to write", || async { world.judge.writes().iter().any(|(of, ..)| *of > term) }).await;
-    world.replica("stopped").signal(Signal::CONT);
-    world.replica("stopped").logged("stopped leading").await;
-    let seen = world.judge.writes().len();
-    until("the successor to go on", || async { world.judge.writes().len() > seen + 20 }).await;
-    assert_eq!(world.judge.late_writes(), []);
-    world.judge.assert_clean();
-}
-
 /// How many of the leader's writes were admitted, and how many were answered.
 async fn writes_of_leader(world: &World) -> Option<(u64, u64)> {
     let console = world.lease().await?.metadata.annotations?.get("tenure.dev/console").cloned()?;
