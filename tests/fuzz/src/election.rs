@@ -4,9 +4,11 @@
 use arbitrary::{Result, Unstructured};
 use tenure_simulator::commands::Scenario;
 
-const COMMANDS_MAX: usize = 60;
+/// Few, and over a short time: an input should take milliseconds. Long stories are the simulator's own.
+const COMMANDS_MAX: usize = 30;
 const NODES: [&str; 3] = ["a", "b", "c"];
-const TICKS: [&str; 6] = ["50ms", "700ms", "2s", "5s", "16s", "31s"];
+/// The last is more than a lease.
+const TICKS: [&str; 5] = ["50ms", "300ms", "700ms", "2s", "6s"];
 const NUMBERS: [&str; 3] = ["duration", "transitions", "renewed"];
 const TEXTS: [&str; 7] = [
     "holder",
