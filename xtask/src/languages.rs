@@ -26,7 +26,7 @@ const WORLD: &str = "reconciler";
 const RUST_TARGET: &str = "wasm32-wasip2";
 
 /// What to do when a guest does not build.
-pub(crate) const ADVICE: &str = "see what the language's tool says; docs/plugins.md has the commands";
+pub(crate) const ADVICE: &str = "see what the language's tool says; docs/languages.md has the commands";
 
 /// A program, under any of these names, and how to get it.
 struct Tool {
