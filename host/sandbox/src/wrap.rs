@@ -18,7 +18,7 @@ use crate::words::{SENTENCE_CHARS_MAX, readable};
 /// The contract, as it is compiled into this host.
 pub(crate) const CONTRACT: &str = include_str!("../../../plugin-sdk/wit/tenure.wit");
 /// The contract's worlds.
-const WORLDS: [&str; 2] = ["reconciler", "lock-policy"];
+const WORLDS: [&str; 3] = ["reconciler", "task", "lock-policy"];
 
 /// What some bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

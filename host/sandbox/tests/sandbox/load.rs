@@ -77,7 +77,7 @@ fn a_core_module_without_reconcile_is_refused() {
 fn a_core_module_with_an_import_of_its_own_is_refused_by_name() {
     let refused = refusal(&fixtures::module(r#"(import "env" "abort" (func))"#, "(i32.const 1024)")).to_string();
     assert!(
-        refused.contains("env") && refused.contains("a world in plugin-sdk/wit (reconciler, lock-policy)"),
+        refused.contains("env") && refused.contains("a world in plugin-sdk/wit (reconciler, task, lock-policy)"),
         "{refused}"
     );
 }
