@@ -145,7 +145,8 @@ function came(call) {
   try {
     call();
     return 'ok';
-  } catch ({ reason, status }) {
+  } catch (thrown) {
+    const { reason, status } = thrown.payload;
     return `${reason} ${status ? JSON.parse(status).code : '-'}`;
   }
 }
