@@ -95,7 +95,19 @@ const PURE_CRATES: &[(&str, &[&str])] = &[
     ("tenure-simulator", &["clap", "signal-hook"]),
     (
         "tenure-settings",
-        &["globset", "humantime", "serde", "serde_ignored", "serde_json", "sha2", "strsim", "thiserror", "toml"],
+        &[
+            "bytes",
+            "globset",
+            "humantime",
+            "minisign-verify",
+            "serde",
+            "serde_ignored",
+            "serde_json",
+            "sha2",
+            "strsim",
+            "thiserror",
+            "toml",
+        ],
     ),
 ];
 
