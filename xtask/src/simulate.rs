@@ -18,6 +18,8 @@ const LIMIT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const FIXED_SEED: &str = "1";
 const FIXED_HOURS: &str = "150";
 const FRESH_HOURS: &str = "50";
+/// Seeds that have shown something once, also about the oracles.
+const TELLING_SEEDS: [&str; 3] = ["103", "754", "217824046675431"];
 const TEST_LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// `cargo xtask simulate`.
@@ -53,6 +55,9 @@ fn optimised(workspace: &Workspace) -> Command {
 /// The program that the workspace's build made.
 pub(crate) fn for_test(workspace: &Workspace) -> anyhow::Result<()> {
     let program = workspace.target().join("debug").join("simulate");
+    for seed in TELLING_SEEDS {
+        process::run(Command::new(&program).args(["--seed", seed]), TEST_LIMIT)?;
+    }
     process::run(Command::new(&program).args(["--seed", FIXED_SEED, "--hours", FIXED_HOURS]), TEST_LIMIT)?;
     process::run(Command::new(&program).args(["--swarm", "--hours", FRESH_HOURS]), TEST_LIMIT)?;
     process::run(Command::new(&program).args(["--moving", "--swarm", "--hours", FRESH_HOURS]), TEST_LIMIT)

@@ -49,7 +49,7 @@ pub enum Guests {
 /// What a process of ours has come to know, as far as the oracles' exceptions depend on it.
 #[derive(Debug, Clone, Default)]
 pub struct Knowledge {
-    /// The highest version of the lock.
+    /// The highest version of the lock in the store it last heard from, since that was restored.
     pub version_max: u64,
     /// The terms it has seen in the lock, or begun itself, with the longest lease duration it saw under each, in seconds.
     pub terms: BTreeMap<u64, u32>,
@@ -277,7 +277,11 @@ impl Ours {
         let Some((seen, epoch)) = told else { return };
         let observed = self.elector.observed();
         if observed.as_ref().map(|observed| &observed.seen) == seen.as_ref() {
-            self.known.epoch = epoch; // it counted: the next write is prepared on it
+            // It counted: the next write is prepared on it, and what was seen before a restore is no measure any more.
+            if epoch > self.known.epoch {
+                self.known.version_max = 0;
+            }
+            self.known.epoch = epoch;
         }
         if let Some(observed) = observed {
             self.known.version_max = self.known.version_max.max(observed.seen.version);
