@@ -107,6 +107,7 @@ scenarios! {
     a_second_write_fits_into_the_renew_deadline
     a_shutdown_hands_over_without_waiting
     a_stale_deletion_ends_nothing
+    a_term_that_ended_is_not_begun_again
     a_token_on_an_object_ends_nothing
     a_verdict_is_about_the_holder_it_was_asked_under
     a_version_that_came_again_after_a_restore_is_not_taken_for_ours

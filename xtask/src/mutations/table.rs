@@ -40,6 +40,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     of("2", "an unanswered attempt is past when the version has moved on", "elector/writes.rs", "self.unanswered.retain(|sent| sent.base_version().is_some_and(|version| version >= seen.version));", ""),
     of("2", "an acquisition found too late begins nothing", "elector/answers.rs", "!now.has_reached(authority.soft_until) && self.floors", "self.floors"),
     of("2", "a term that ended is not begun while shutting down", "elector/answers.rs", "&& self.shutdown_by.is_none() && in_time", "&& in_time"),
+    of("2", "a term begins once", "elector/terms.rs", " && self.begun < Some(term)", ""),
     of("3", "the candidate's own duration counts", "elector/news.rs", "Duration::from_secs(seen.record.lease_duration_seconds.into()).max(self.lease)", "Duration::from_secs(seen.record.lease_duration_seconds.into())"),
     of("3", "the record's duration counts", "elector/news.rs", "Duration::from_secs(seen.record.lease_duration_seconds.into()).max(self.lease)", "self.lease"),
     of("3", "the longest duration seen in a term counts", "elector/news.rs", "lease.max(self.wait())", "lease"),

@@ -126,6 +126,7 @@ impl Elector {
     /// A term begins with the acquiring write, counted from its sending.
     pub(super) fn begin(&mut self, sent_at: Instant, authority: Authority) {
         self.left_unanswered = false;
+        self.floors.note_begun(authority.term);
         self.role = Role::Held(Held {
             authority,
             stage: Stage::Firm,

@@ -52,6 +52,8 @@ pub(crate) struct Floors {
     sent: Option<Term>,
     /// The highest a write was refused for.
     refused: Option<Term>,
+    /// The highest that began here.
+    begun: Option<Term>,
 }
 
 impl Floors {
@@ -97,9 +99,14 @@ impl Floors {
         credible
     }
 
-    /// Whether a term that was sent earlier may still begin: nothing higher has come up since.
+    /// Notes a term that begins.
+    pub(crate) fn note_begun(&mut self, term: Term) {
+        self.begun = self.begun.max(Some(term));
+    }
+
+    /// Whether a term that was sent earlier may still begin: nothing higher has come up since, and it has not begun already.
     pub(crate) fn admits(&self, term: Term) -> bool {
-        self.seen <= Some(term) && self.refused < Some(term)
+        self.seen <= Some(term) && self.refused < Some(term) && self.begun < Some(term)
     }
 }
 
