@@ -146,6 +146,8 @@ pub(crate) async fn run(
     cluster: &ClusterArgs,
 ) -> anyhow::Result<()> {
     let started = tenure_lease::process_clock().now().wall;
+    // First: whoever is asked to end while it starts may hold the lock by then.
+    let mut signals = EndSignals::listen();
     let kube = kube_config(cluster).await?;
     let listen = settings.console.listen;
     let listener = TcpListener::bind(listen).await.with_context(|| {
@@ -174,7 +176,6 @@ pub(crate) async fn run(
     let follower = Follower { file, settings, text, host_namespaces, grants, announcer };
     tasks.spawn(async move { follower.run().await.map(|()| "the follower of the settings") });
 
-    let mut signals = EndSignals::listen();
     let ended = tokio::select! {
         () = signals.next() => {
             tracing::info!("asked to end: draining");

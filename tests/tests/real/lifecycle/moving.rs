@@ -137,14 +137,14 @@ async fn rolled(world: World, stages: &[Stage]) -> World {
     (_, term) = leader(&world, stages[0], term).await;
     terms.push(term);
     written_above(&world, term - 1).await;
-    world.start_with(&killed, stages[0].environment).await;
+    up(&mut world, &killed, stages[0]).await;
 
     for (before, stage) in stages.iter().zip(&stages[1..]) {
         for (number, name) in REPLICAS.into_iter().enumerate() {
             let led = stage_leader(&world, *before, *stage).await == Some(name.to_owned());
             world.replica(name).signal(Signal::TERM);
             assert!(world.replica(name).ended().await.success(), "{}", world.replica(name).log_text());
-            world.start_with(name, stage.environment).await;
+            up(&mut world, name, *stage).await;
             if led && number + 1 < REPLICAS.len() {
                 let next = until_some("a successor", || async {
                     any_leader(&world, &[*before, *stage]).await.filter(|(_, next)| *next > term)
@@ -170,6 +170,12 @@ async fn rolled(world: World, stages: &[Stage]) -> World {
     }
     assert_one_writer_a_term(&world);
     world
+}
+
+/// Starts a replica, and waits until it can be told to end.
+async fn up(world: &mut World, name: &str, stage: Stage) {
+    world.start_with(name, stage.environment).await;
+    world.replica(name).console().await;
 }
 
 async fn any_leader(world: &World, stages: &[Stage]) -> Option<(String, u64)> {
