@@ -445,6 +445,17 @@ code-cache = "{code}"
         }
     }
 
+    /// Waits until a replica, leader or not, says that the one plugin there is stands so.
+    pub async fn only_plugin_is(&mut self, name: &str, state: &str) {
+        let console = self.replica(name).console().await;
+        until(&format!("{name} to say that its plugin is {state}"), || async {
+            let status = get(&format!("{console}/status")).await.unwrap_or_default();
+            let status: Value = serde_json::from_str(&status).unwrap_or_default();
+            status["plugins"][0]["state"] == state
+        })
+        .await;
+    }
+
     /// Waits until the leader says that a plugin is in this state, and returns its row.
     pub async fn plugin_state(&self, plugin: &str, state: &str) -> Value {
         self.plugin_state_within(LIMIT, plugin, state).await

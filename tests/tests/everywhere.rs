@@ -1,7 +1,7 @@
 //! `run-on = "all"`: plugins that cannot write run on every replica, whoever leads.
 
-use serde_json::{Value, json};
-use tenure_tests::{Options, Plugin, World, get, until};
+use serde_json::json;
+use tenure_tests::{Options, Plugin, World, until};
 
 /// What the lookout on a replica says of an object.
 fn saw(name: &str, value: &str) -> String {
@@ -15,13 +15,7 @@ async fn a_plugin_that_only_reads_runs_on_every_replica_and_through_a_handover()
     world.config_map("lookout", "default", "target", json!({"value": "one"})).await;
     for name in ["replica-0", "replica-1"] {
         world.replica(name).logged(&saw("target", "one")).await;
-        let console = world.replica(name).console().await;
-        until(&format!("{name} to say that it runs"), || async {
-            let status = get(&format!("{console}/status")).await.unwrap_or_default();
-            let status: Value = serde_json::from_str(&status).unwrap_or_default();
-            status["plugins"][0]["state"] == "running"
-        })
-        .await;
+        world.only_plugin_is(name, "running").await;
     }
     let leader = world.leader().await;
     world.replica(&leader).signal(rustix::process::Signal::TERM);

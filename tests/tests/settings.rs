@@ -46,16 +46,6 @@ async fn status_of(world: &mut World, name: &str) -> Option<Value> {
     serde_json::from_str(&get(&format!("{console}/status")).await?).ok()
 }
 
-async fn is_refused_on(world: &mut World, name: &str) {
-    let console = world.replica(name).console().await;
-    until(&format!("{name} to refuse the plugin"), || async {
-        let status = get(&format!("{console}/status")).await.unwrap_or_default();
-        let status: Value = serde_json::from_str(&status).unwrap_or_default();
-        status["plugins"][0]["state"] == "refused"
-    })
-    .await;
-}
-
 /// Waits until a replica says in its metrics how its settings stand.
 async fn settings_are(world: &mut World, name: &str, state: &str) {
     let console = world.replica(name).console().await;
@@ -103,7 +93,7 @@ async fn a_narrowed_grant_ends_a_running_plugin_whole_and_a_widened_one_lets_it_
     })
     .await;
     for name in ["replica-0", "replica-1"] {
-        is_refused_on(&mut world, name).await;
+        world.only_plugin_is(name, "refused").await;
     }
     let event = until_some("an Event on the plugin", || world.event_on("tenure-plugins", "probe")).await;
     assert!(event.contains("[[grant.permission]]"), "{event}");

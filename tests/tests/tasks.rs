@@ -2,9 +2,8 @@
 
 use std::process::Command;
 
-use serde_json::Value;
 use tenure_tests::scenes::task;
-use tenure_tests::{Options, Plugin, World, get, until};
+use tenure_tests::{Options, Plugin, World, until};
 
 async fn two_replicas() -> World {
     World::with_replicas(2, Options::default()).await
@@ -68,13 +67,7 @@ async fn a_task_that_only_reads_runs_on_every_replica() {
     world.drop_in(&Plugin::built("sentry")).await;
     for name in ["replica-0", "replica-1"] {
         world.replica(name).logged("on guard in term 0").await;
-        let console = world.replica(name).console().await;
-        until(&format!("{name} to say that it runs"), || async {
-            let status = get(&format!("{console}/status")).await.unwrap_or_default();
-            let status: Value = serde_json::from_str(&status).unwrap_or_default();
-            status["plugins"][0]["state"] == "running"
-        })
-        .await;
+        world.only_plugin_is(name, "running").await;
     }
     world.remove_plugin("sentry").await;
     for name in ["replica-0", "replica-1"] {
